@@ -1,0 +1,30 @@
+"""The searchable operators. Each is written once and serves zoo, supernet and extracted network."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from nassuite.blocks.dwcb import DWCB
+from nassuite.blocks.ghost import GhostBottleneck
+from nassuite.blocks.inverted_residual import InvertedResidual
+from nassuite.blocks.layers import Layout
+from nassuite.blocks.shuffle import ShuffleUnit
+from nassuite.spec import BlockSpec
+
+BLOCKS: dict[str, type[InvertedResidual | GhostBottleneck | ShuffleUnit | DWCB]] = {
+    "inverted_residual": InvertedResidual,
+    "ghost": GhostBottleneck,
+    "shuffle": ShuffleUnit,
+    "dwcb": DWCB,
+    "group_dwcb": DWCB,
+    "alt_dwcb": DWCB,
+}
+
+
+def build_block(spec: BlockSpec) -> nn.Module:
+    return BLOCKS[spec.op](spec)
+
+
+def block_layout(spec: BlockSpec) -> Layout:
+    """How the channels of each of the block's layers fall into segments."""
+    return BLOCKS[spec.op].layout(spec)

@@ -1,0 +1,137 @@
+"""Pieces that the blocks share, and the rule for how channels are laid out.
+
+A channel index means the same feature at every width, or shared weights could not serve several
+widths. Tensors *between* blocks therefore have one layout: four equal quarters, each a prefix of
+the maximal quarter (``stream``). Halves of it are what ghost (primary | cheap) and shuffle
+(kept | branch) need, quarters are what the channel shuffle moves, and a residual sum agrees with all.
+Tensors *inside* a block have the layout that the block gives them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nassuite.spec import Activation, round_to_multiple
+
+Segments = tuple[int, ...]
+"""Channels of one tensor dimension as consecutive segments; a narrower one keeps a prefix of each."""
+
+Layout = dict[str, tuple[Segments, Segments]]
+"""Layer name (a prefix of its parameters' names) to the segments of its outputs and inputs."""
+
+QUARTERS = 4
+
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "hard_swish": nn.Hardswish,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+}
+
+
+def stream(channels: int) -> Segments:
+    """Segments of a tensor between blocks."""
+    return (channels // QUARTERS,) * QUARTERS
+
+
+def half(channels: int) -> Segments:
+    """Segments of the first (or second) half of a tensor between blocks."""
+    return stream(channels)[: QUARTERS // 2]
+
+
+def activation(name: Activation) -> nn.Module:
+    # Not in place: the same tensor may be another block's residual input.
+    return _ACTIVATIONS[name]()
+
+
+class ConvBN(nn.Module):
+    """Convolution without bias, batch norm, and an activation unless ``act`` is None."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int | tuple[int, int] = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        act: Activation | None = None,
+    ) -> None:
+        super().__init__()
+        height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            (height, width),
+            stride=stride,
+            padding=(height // 2, width // 2),
+            groups=groups,
+            bias=False,
+        )
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.act = activation(act) if act else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.bn(self.conv(x)))
+
+
+class SqueezeExcite(nn.Module):
+    """Channel attention with a hard sigmoid (Hu et al. 2018, section 3; MobileNetV3, section 5.3)."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.expand = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate = F.adaptive_avg_pool2d(x, 1)  # (N, C, 1, 1)
+        return x * F.hardsigmoid(self.expand(F.relu(self.reduce(gate))))
+
+
+def squeezed_channels(channels: int) -> int:
+    """A quarter of the channels, as in MobileNetV3."""
+    return round_to_multiple(channels / 4)
+
+
+def squeeze_excite_layout(name: str, channels: Segments) -> Layout:
+    squeezed = (squeezed_channels(sum(channels)),)
+    return {f"{name}.reduce": (squeezed, channels), f"{name}.expand": (channels, squeezed)}
+
+
+class LayerScale(nn.Module):
+    """A learnable factor for each channel (CaiT, Touvron et al. 2021, section 2, and its start value)."""
+
+    def __init__(self, channels: int, initial: float = 0.1) -> None:
+        super().__init__()
+        self.initial = initial
+        self.weight = nn.Parameter(torch.full((channels,), initial))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight[:, None, None]
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Fan-out normal convolutions, unit batch norms; a residual branch's last batch norm starts at 0.
+
+    The zero start is BigNAS's (Yu et al. 2020, section 3.2): every block begins as the identity.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_out = layer.out_channels * layer.kernel_size[0] * layer.kernel_size[1] // layer.groups
+            nn.init.normal_(layer.weight, std=(2.0 / fan_out) ** 0.5, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=0.01, generator=generator)
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, LayerScale):
+            nn.init.constant_(layer.weight, layer.initial)
+    for layer in module.modules():
+        for bn in getattr(layer, "last_batch_norms", tuple)():
+            nn.init.zeros_(bn.weight)

@@ -1,0 +1,12 @@
+"""The one exception that a user's mistake raises."""
+
+
+class InputError(ValueError):
+    """Bad input from the user: the message says what is wrong and what to do.
+
+    The command line prints it as one line on stderr and exits with code 2.
+    """
+
+
+class Busy(InputError):
+    """Another process holds what this one needs (a run directory, say)."""

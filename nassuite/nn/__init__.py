@@ -1,0 +1,1 @@
+"""Networks built from architectures, and the supernet that shares their weights."""

@@ -1,0 +1,81 @@
+"""Progress of whatever takes longer than two seconds: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+QUIET_SECONDS = 2.0
+LINE_EVERY_SECONDS = 15.0
+
+
+class Progress:
+    """``track`` wraps an iterable; ``say`` prints a line. Both write to stderr, none to stdout."""
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        self.enabled = enabled
+
+    def say(self, text: str) -> None:
+        if self.enabled:
+            print(text, file=sys.stderr, flush=True)
+
+    def track(
+        self, items: Iterable[T], description: str, *, total: int | None = None, done: int = 0
+    ) -> Iterator[T]:
+        """Yields ``items``; ``total`` counts all steps, ``done`` those finished before (a resume)."""
+        if total is None and hasattr(items, "__len__"):
+            total = done + len(items)  # type: ignore[arg-type]
+        if not self.enabled:
+            yield from items
+        elif sys.stderr.isatty():
+            yield from self._bar(items, description, total, done)
+        else:
+            yield from self._lines(items, description, total, done)
+
+    def _bar(self, items: Iterable[T], description: str, total: int | None, done: int) -> Iterator[T]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True),
+        )
+        task = bar.add_task(description, total=total, completed=done)
+        started = time.monotonic()
+        shown = False
+        try:
+            for item in items:
+                yield item
+                bar.advance(task)
+                if not shown and time.monotonic() - started > QUIET_SECONDS:
+                    bar.start()
+                    shown = True
+        finally:
+            if shown:
+                bar.stop()
+
+    def _lines(self, items: Iterable[T], description: str, total: int | None, done: int) -> Iterator[T]:
+        started = last = time.monotonic()
+        printed = False
+        for count, item in enumerate(items, start=1):
+            yield item
+            now = time.monotonic()
+            if now - last > (LINE_EVERY_SECONDS if printed else QUIET_SECONDS):
+                left = ""
+                if total:
+                    seconds = (now - started) / count * (total - done - count)
+                    left = f", {seconds:.0f} s left"
+                self.say(f"{description}: {done + count}/{total or '?'}{left}")
+                last, printed = now, True
+
+
+SILENT = Progress(enabled=False)

@@ -1,0 +1,180 @@
+"""Runs the Optuna study: asks for architectures, evaluates what is new, and can be stopped anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nassuite.progress import SILENT, Progress
+from nassuite.search.samplers import make_sampler
+from nassuite.space import UNORDERED, Genes, Space
+from nassuite.spec import Arch
+
+if TYPE_CHECKING:
+    import optuna
+
+ASKS_PER_TRIAL = 20
+"""Repeats and architectures over budget cost next to nothing; this bounds how many there may be."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """``trials`` counts distinct architectures whose accuracy was evaluated."""
+
+    trials: int
+    limit_ms: float
+    sampler: str = "nsga2"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One architecture's inherited accuracy (0..1, validation) and predicted latency."""
+
+    number: int
+    arch: Arch
+    accuracy: float
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the search asks of an architecture; accuracy is asked only where the latency is in reach."""
+
+    accuracy: Callable[[Arch], float]
+    latency_ms: Callable[[Arch], float]
+
+
+def open_study(journal: Path, name: str) -> optuna.Study:
+    """The study in a journal file, made if it is not there. Accuracy is maximised, latency minimised."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        study_name=name,
+        directions=["maximize", "minimize"],
+        sampler=make_sampler("random", 0),
+        load_if_exists=True,
+    )
+
+
+def sweep(study: optuna.Study) -> None:
+    """Fails the trials that a process left behind when it died. Call it while no worker runs."""
+    import optuna
+
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    while study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
+        study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
+
+
+def run_trials(
+    study: optuna.Study, space: Space, objective: Objective, config: SearchConfig, progress: Progress = SILENT
+) -> None:
+    """Evaluates until ``config.trials`` distinct architectures are done, by this worker and all others.
+
+    A sampler's random state is not stored, so every trial gets a fresh sampler seeded from the study's
+    seed and the number of finished trials: a study that was stopped and goes on makes the same trials.
+    """
+    steps = _remaining(study, config)
+    for _ in progress.track(steps, "search", total=config.trials, done=len(_evaluated(study))):
+        while not _run_one(study, space, objective, config):
+            if len(_finished(study)) >= ASKS_PER_TRIAL * config.trials:
+                return
+
+
+def evaluations(study: optuna.Study, space: Space) -> list[Evaluation]:
+    """Distinct evaluated architectures in the order in which they were finished."""
+    return [
+        Evaluation(number, space.decode(t.user_attrs["genes"]), t.values[0], t.values[1])
+        for number, t in enumerate(_evaluated(study).values())
+    ]
+
+
+def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    import optuna
+
+    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+
+
+def _evaluated(study: optuna.Study) -> dict[str, optuna.trial.FrozenTrial]:
+    """Digest to the first trial of each architecture that was evaluated."""
+    found: dict[str, optuna.trial.FrozenTrial] = {}
+    for trial in _finished(study):
+        if trial.user_attrs["evaluated"]:
+            found.setdefault(trial.user_attrs["digest"], trial)
+    return found
+
+
+def _remaining(study: optuna.Study, config: SearchConfig) -> Iterator[int]:
+    while (done := len(_evaluated(study))) < config.trials:
+        if len(_finished(study)) >= ASKS_PER_TRIAL * config.trials:
+            return
+        yield done
+
+
+def _run_one(study: optuna.Study, space: Space, objective: Objective, config: SearchConfig) -> bool:
+    """One trial; True if it evaluated an architecture that had not been evaluated before."""
+    finished = _finished(study)
+    seed = int.from_bytes(hashlib.sha256(f"{config.seed}/{len(finished)}".encode()).digest()[:4], "big")
+    study.sampler = make_sampler(config.sampler, seed)
+    starts = _starting_points(space)
+    if len(finished) < len(starts):
+        study.enqueue_trial(_to_params(space, starts[len(finished)]))
+    trial = study.ask()
+    genes = space.canonical(_suggest(trial, space))
+    arch = space.decode(genes)
+    known = {t.user_attrs["digest"]: t for t in finished}.get(arch.digest)
+    if known is not None:
+        accuracy, latency = known.values
+    else:
+        latency = objective.latency_ms(arch)
+        # Infeasible trials are compared by how far they are over the limit, so their accuracy is not asked for.
+        accuracy = objective.accuracy(arch) if latency <= config.limit_ms else 0.0
+    trial.set_user_attr("digest", arch.digest)
+    trial.set_user_attr("genes", genes)
+    trial.set_user_attr("evaluated", latency <= config.limit_ms)
+    trial.set_constraint("latency_ms", latency - config.limit_ms)
+    study.tell(trial, [accuracy, latency])
+    return known is None and latency <= config.limit_ms
+
+
+def _starting_points(space: Space) -> Sequence[Genes]:
+    """Both ends of the space in every operator: NSGA-II then interpolates instead of feeling its way."""
+    return [
+        space.encode(space.extreme(which, operator))
+        for which in ("smallest", "largest")
+        for operator in space.operators
+    ]
+
+
+def _is_ordered(name: str) -> bool:
+    return not name.endswith(UNORDERED)
+
+
+def _suggest(trial: optuna.Trial, space: Space) -> Genes:
+    """Every gene in every trial: conditional ones would drop out of what NSGA-II can recombine."""
+    genes: Genes = {}
+    for name, choices in space.genes.items():
+        if len(choices) == 1:
+            genes[name] = choices[0]
+        elif _is_ordered(name):
+            genes[name] = choices[trial.suggest_int(name, 0, len(choices) - 1)]
+        else:
+            genes[name] = trial.suggest_categorical(name, choices)  # type: ignore[assignment]
+    return genes
+
+
+def _to_params(space: Space, genes: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: choices.index(genes[name]) if _is_ordered(name) else genes[name]
+        for name, choices in space.genes.items()
+        if len(choices) > 1
+    }

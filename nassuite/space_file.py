@@ -1,0 +1,135 @@
+"""Reads a search space from TOML and says where a file is wrong."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from typing import Any, get_args
+
+from nassuite.errors import InputError
+from nassuite.resources import find_toml, shipped_names
+from nassuite.space import Space, Stage
+from nassuite.spec import OPERATORS, Activation
+
+WIDTH_MULTIPLE = 8
+MOST_STEP_SUBNETS = 12
+
+
+
+def load_space(name: str) -> Space:
+    """A shipped space by name, or one's own TOML file by path.
+
+    Raises InputError that names the file, the key and what was expected.
+    """
+    path = find_toml(name, "search_spaces")
+    if path is None:
+        known = ", ".join(shipped_names("search_spaces"))
+        raise InputError(f"no search space {name!r}: expected one of {known}, or the path of a TOML file")
+    try:
+        table = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path} is not a readable TOML file: {error}") from None
+    return _Reader(str(path)).space(table, path.stem)
+
+
+class _Reader:
+    """Turns a TOML table into a Space and says where it is wrong."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def fail(self, key: str, got: Any, expected: str) -> InputError:
+        return InputError(f"{self.path}: {key} = {got!r}: expected {expected}")
+
+    def space(self, table: dict[str, Any], name: str) -> Space:
+        self.known(table, "", {"resolution", "stem", "stages", "head"})
+        stem, head, stages = (table.get(k) for k in ("stem", "head", "stages"))
+        for key, value in (("stem", stem), ("head", head)):
+            if not isinstance(value, dict):
+                raise self.fail(key, value, f"a table [{key}]")
+        if not isinstance(stages, list) or not stages or not all(isinstance(s, dict) for s in stages):
+            raise self.fail("stages", stages, "at least one table [[stages]]")
+        assert isinstance(stem, dict) and isinstance(head, dict)
+        self.known(stem, "stem.", {"width", "kernel", "stride", "act"})
+        self.known(head, "head.", {"width", "act"})
+        space = Space(
+            name=name,
+            resolution=self.ints(table, "", "resolution", 1, minimum=8),
+            stem_width=self.ints(stem, "stem.", "width", WIDTH_MULTIPLE),
+            stem_kernel=self.one(stem, "stem.", "kernel", (3, 5, 7), default=3),
+            stem_stride=self.one(stem, "stem.", "stride", (1, 2)),
+            stem_act=self.one(stem, "stem.", "act", get_args(Activation), default="relu"),
+            stages=tuple(self.stage(s, f"stages[{n}].") for n, s in enumerate(stages)),
+            head_width=self.ints(head, "head.", "width", WIDTH_MULTIPLE),
+            head_act=self.one(head, "head.", "act", get_args(Activation), default="relu"),
+        )
+        reduction = math.prod([space.stem_stride, *(s.stride for s in space.stages)])
+        for resolution in space.resolution:
+            if resolution % reduction:
+                raise self.fail("resolution", resolution, f"a multiple of the strides' product {reduction}")
+        if space.step_subnets > MOST_STEP_SUBNETS:
+            raise self.fail(
+                "stages", [len(s.operator) for s in space.stages],
+                f"operator counts with a common multiple of at most {MOST_STEP_SUBNETS}, so that a step can be fair to all",
+            )  # fmt: skip
+        return space
+
+    def stage(self, table: dict[str, Any], prefix: str) -> Stage:
+        self.known(table, prefix, {"width", "depth", "stride", "operator", "kernel", "expand", "se", "act"})
+        expand = tuple(float(v) for v in self.choices(table, prefix, "expand", (int, float), "numbers >= 1"))
+        for value in expand:
+            if value < 1 or (value == 1 and len(expand) > 1):
+                raise self.fail(
+                    prefix + "expand", list(expand), "ratios above 1, or 1 alone (it has no expanding layer to share)"
+                )
+        return Stage(
+            width=self.ints(table, prefix, "width", WIDTH_MULTIPLE),
+            depth=self.ints(table, prefix, "depth", 1),
+            stride=self.one(table, prefix, "stride", (1, 2)),
+            operator=self.among(table, prefix, "operator", tuple(OPERATORS)),
+            kernel=self.among(table, prefix, "kernel", (3, 5, 7)),
+            expand=expand,
+            se=self.among(table, prefix, "se", (False, True), default=[False]),
+            act=self.among(table, prefix, "act", get_args(Activation), default=["relu"]),
+        )
+
+    def known(self, table: dict[str, Any], prefix: str, keys: set[str]) -> None:
+        for key, value in table.items():
+            if key not in keys:
+                raise self.fail(prefix + key, value, f"no such key, but one of {', '.join(sorted(keys))}")
+
+    def choices(
+        self, table: dict[str, Any], prefix: str, key: str, kind: Any, expected: str, default: Any = None
+    ) -> tuple[Any, ...]:
+        values = table.get(key, default)
+        values = values if isinstance(values, list) else [values]
+        is_bool = kind is bool
+        if not values or any(not isinstance(v, kind) or isinstance(v, bool) != is_bool for v in values):
+            raise self.fail(prefix + key, table.get(key), expected)
+        if len(set(values)) != len(values):
+            raise self.fail(prefix + key, values, "every choice once")
+        return tuple(values)
+
+    def ints(self, table: dict[str, Any], prefix: str, key: str, multiple: int, minimum: int = 1) -> tuple[int, ...]:
+        expected = f"one or several positive multiples of {multiple}, in rising order"
+        if multiple == 1:
+            expected = f"one or several whole numbers >= {minimum}, in rising order"
+        values = self.choices(table, prefix, key, int, expected)
+        if any(v < minimum or v % multiple for v in values) or list(values) != sorted(values):
+            raise self.fail(prefix + key, list(values), expected)
+        return values
+
+    def among(
+        self, table: dict[str, Any], prefix: str, key: str, allowed: tuple[Any, ...], default: Any = None
+    ) -> tuple[Any, ...]:
+        expected = f"one or several of {', '.join(str(a).lower() if isinstance(a, bool) else str(a) for a in allowed)}"
+        values = self.choices(table, prefix, key, type(allowed[0]), expected, default)
+        if any(v not in allowed for v in values):
+            raise self.fail(prefix + key, list(values), expected)
+        return values
+
+    def one(self, table: dict[str, Any], prefix: str, key: str, allowed: tuple[Any, ...], default: Any = None) -> Any:
+        values = self.among(table, prefix, key, allowed, default)
+        if len(values) != 1:
+            raise self.fail(prefix + key, list(values), f"one of {', '.join(map(str, allowed))}")
+        return values[0]
