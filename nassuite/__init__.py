@@ -1,0 +1,35 @@
+"""nassuite: images and a latency budget in, a small vision model that is measured to meet it out.
+
+The public API. Names are imported when first used, so that the package itself loads at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nassuite.errors import InputError as InputError
+    from nassuite.nn.network import build as build
+    from nassuite.settings import Settings as Settings
+    from nassuite.space_file import load_space as load_space
+    from nassuite.spec import Arch as Arch
+    from nassuite.study import search as search
+
+_PUBLIC = {
+    "Arch": "nassuite.spec",
+    "InputError": "nassuite.errors",
+    "Settings": "nassuite.settings",
+    "build": "nassuite.nn.network",
+    "load_space": "nassuite.space_file",
+    "search": "nassuite.study",
+}
+
+__all__ = ["Arch", "InputError", "Settings", "build", "load_space", "search"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'nassuite' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

@@ -1,0 +1,146 @@
+"""Cutting channels out of a network: torch-pruning's dependency graph does the surgery, nothing else.
+
+Every parameter of a copy is filled with its own positions before the cut; what is left says, for
+each tensor, which of the dense model's numbers survived. The pruned weights are gathered by these
+positions and the masked model of ``verify`` is derived from them, so neither depends on anyone's
+bookkeeping of indices that shift from one cut to the next.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+
+Cut = tuple[str, bool, tuple[int, ...]]
+"""Module name, whether its outputs (or its inputs) are cut, and the channels, as torch-pruning's history."""
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One tensor's share in a group: ``channels[i]`` of ``module``'s ``side`` falls with root channel ``roots[i]``."""
+
+    module: str
+    side: str  # "out" or "in"
+    channels: tuple[int, ...]
+    roots: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels of different layers that can only be removed together, named by their root layer.
+
+    The root's ``width`` channels fall into ``period`` equal parts (the groups of a grouped
+    convolution) that must lose the same ones.
+    """
+
+    root: str
+    width: int
+    period: int
+    members: tuple[Member, ...]
+    reaches_output: bool
+
+
+def dependency_graph(model: nn.Module, example: Tensor) -> tp.DependencyGraph:
+    """torch-pruning's graph of ``model``, which is put into eval mode; all parameters get gradients."""
+    model.requires_grad_(True)
+    with torch.enable_grad():
+        return tp.DependencyGraph().build_dependency(model, example[:1], verbose=False)
+
+
+def find_groups(model: nn.Module, example: Tensor) -> tuple[list[Group], dict[str, str]]:
+    """All groups that start at a convolution or linear layer, and the layers that have none, with the reason."""
+    model = copy.deepcopy(model)
+    graph = dependency_graph(model, example)
+    names = {module: name for name, module in model.named_modules()}
+    groups: list[Group] = []
+    failed: dict[str, str] = {}
+    seen: set[str] = set()
+    for layer, name in names.items():
+        if name in seen or not isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
+            continue
+        if layer not in graph.module2node:
+            failed[name] = "not in the traced graph"
+            continue
+        try:
+            group = _read_group(graph, layer, names)
+        except Exception as error:  # whatever torch-pruning stumbles over, this layer is not for it
+            failed[name] = f"torch-pruning cannot trace it: {type(error).__name__}: {error}"
+            continue
+        groups.append(group)
+        seen.update(member.module for member in group.members if member.side == "out")
+    return groups, failed
+
+
+def _read_group(graph: tp.DependencyGraph, layer: nn.Module, names: dict[nn.Module, str]) -> Group:
+    width = graph.get_out_channels(layer)
+    traced = graph.get_pruning_group(
+        layer, graph.get_pruner_of_module(layer).prune_out_channels, list(range(width))
+    )
+    members, period, reaches_output = [], 1, False
+    for item in traced:
+        target, module = item.dep.target, item.dep.target.module
+        is_out = graph.is_out_channel_pruning_fn(item.dep.handler)
+        reaches_output |= is_out and (not target.outputs or isinstance(module, tp.ops._OutputOp))
+        if module not in names:
+            continue
+        side = "out" if is_out else "in"
+        members.append(Member(names[module], side, tuple(item.idxs), tuple(item.root_idxs)))
+        if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)) and not is_depthwise(module):
+            period = math.lcm(period, module.groups)
+        elif isinstance(module, nn.GroupNorm):
+            period = math.lcm(period, module.num_groups)
+    return Group(names[layer], width, period, tuple(members), reaches_output)
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, CONVOLUTIONS) and layer.groups == layer.out_channels > 1
+
+
+def cut(model: nn.Module, history: Sequence[Cut], example: Tensor) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The pruned copy of ``model``, and for each of its tensors the flat positions in the dense one's.
+
+    ``example`` (1 or more, C, H, W) is only traced. Raises what torch-pruning raises.
+    """
+    pruned = copy.deepcopy(model)
+    training = {name: module.training for name, module in pruned.named_modules()}
+    graph = dependency_graph(pruned, example)
+    for tensor in _tensors(pruned).values():
+        # float64 counts exactly to 2**53.
+        positions = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device)
+        tensor.data = positions.view(tensor.shape)
+    graph.load_pruning_history([[name, is_out, list(channels)] for name, is_out, channels in history])
+    dense = _tensors(model)
+    kept = {}
+    for name, tensor in _tensors(pruned).items():
+        kept[name] = tensor.detach().long()
+        tensor.data = dense[name].detach().flatten()[kept[name]]
+        tensor.requires_grad_(dense[name].requires_grad)
+    for name, module in pruned.named_modules():
+        module.training = training[name]
+    return pruned, kept
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def output_slices(model: nn.Module) -> Iterator[tuple[str, Tensor, int | None]]:
+    """(name, parameter, the dimension of its output channels); None where each element is one of them."""
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(prefix, recurse=False):
+            if parameter.ndim > 1 and isinstance(module, (*CONVOLUTIONS, nn.Linear)):
+                yield name, parameter, 0
+            elif parameter.ndim > 1 and isinstance(module, TRANSPOSED):
+                yield name, parameter, 1
+            else:
+                yield name, parameter, None

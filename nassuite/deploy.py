@@ -1,0 +1,216 @@
+"""From a winner to files: distilled, pruned, quantised, exported, measured, and chosen between."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nassuite.compress.prune import PruneConfig, PruneRecord, prune
+from nassuite.compress.quantize import quantize_best
+from nassuite.data import Data, Split
+from nassuite.export import Parity, export_onnx, onnx_parity, run_onnx
+from nassuite.latency.certificate import Certificate, certify
+from nassuite.latency.cost import cost
+from nassuite.latency.meter import Meter
+from nassuite.latency.target import Target
+from nassuite.metrics import binomial_interval, confusion_matrix, score
+from nassuite.nn.network import Network
+from nassuite.nn.supernet import Supernet
+from nassuite.progress import Progress
+from nassuite.spec import Arch
+from nassuite.train.distill import Distillation, train_network
+from nassuite.train.loop import Checkpoints, TrainConfig
+from nassuite.train.recalibrate import predict, recalibrated
+
+CALIBRATION_IMAGES = 256
+PARITY_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The supernet's largest network, in the operators that do best on validation images."""
+
+    arch: Arch
+    network: Network
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One exported file of a winner, and what validation and the meter say of it."""
+
+    name: str
+    path: Path
+    network: nn.Module
+    parity: Parity
+    val_score: float
+    certificate: Certificate | None = None
+    notes: str = ""
+
+
+def choose_teacher(
+    supernet: Supernet, batches: Sequence[Tensor], val: Split, *, metric: str
+) -> Teacher:
+    """The best of the largest networks, one for each operator."""
+    found = []
+    images = [x for x, _ in val.batches(256)]
+    for operator in supernet.space.operators:
+        arch = supernet.space.extreme("largest", operator)
+        network = recalibrated(supernet, arch, batches)
+        accuracy = score(predict(network, images, arch.resolution), val.labels, metric=metric)
+        found.append(Teacher(arch, network, accuracy))
+    return max(found, key=lambda teacher: teacher.accuracy)
+
+
+def distil(
+    network: nn.Module,
+    arch: Arch,
+    data: Data,
+    config: TrainConfig,
+    *,
+    teacher: nn.Module,
+    teacher_resolution: int,
+    device: str,
+    class_weights: Tensor | None,
+    checkpoints: Checkpoints,
+    progress: Progress,
+    description: str,
+) -> nn.Module:
+    """Trains ``network`` in place with a teacher's soft labels; it ends on the CPU in evaluation mode."""
+    if config.epochs > 0:
+        train_network(
+            network, data.train, config,
+            resolution=arch.resolution,
+            distillation=Distillation(teacher, teacher_resolution),
+            description=description, device=device, class_weights=class_weights,
+            checkpoints=checkpoints, progress=progress,
+        )  # fmt: skip
+    return network.cpu().eval()
+
+
+def prune_winner(network: nn.Module, arch: Arch, data: Data, ratio: float) -> tuple[nn.Module, PruneRecord]:
+    """Removes ``ratio`` of the channels inside the blocks, proven equal to the masked network."""
+    example = next(data.resized(arch.resolution).val.batches(8, channels_last=False))[0]
+    return prune(network, PruneConfig(ratio, scope="local", align=8), example=example)
+
+
+def export_variants(
+    dense: nn.Module, pruned: nn.Module, arch: Arch, data: Data, folder: Path, *, metric: str, progress: Progress
+) -> list[Variant]:
+    """The float networks as they are and in int8; each compared with its PyTorch network."""
+    sized = data.resized(arch.resolution)
+    shape = (sized.in_chans, arch.resolution, arch.resolution)
+    val = _images(sized.val)
+    labels = sized.val.labels.numpy()
+    calibration = _images(sized.train.subset(CALIBRATION_IMAGES, seed=0))
+    parity_images = torch.from_numpy(val[:PARITY_IMAGES])
+    variants = []
+    for name, network in progress.track([("fp32", dense), ("pruned", pruned)], "exporting and quantising"):
+        path = folder / f"model.{name}.onnx"
+        parity = export_onnx(network, path, input_shape=shape, images=parity_images)
+        variants.append(Variant(name, path, network, parity, score(run_onnx(path, val), labels, metric=metric)))
+        int8 = folder / (f"model.{name}.int8.onnx" if name != "fp32" else "model.int8.onnx")
+        config, scores = quantize_best(
+            path, int8, calibration, score=lambda file: score(run_onnx(file, val), labels, metric=metric)
+        )
+        parity = onnx_parity(network, int8, input_shape=shape, images=parity_images, tolerance=float("inf"))
+        kept = f", {', '.join(config.exclude)} in float32" if config.exclude else ""
+        variants.append(
+            Variant(
+                "int8" if name == "fp32" else f"{name}-int8", int8, network, parity, scores[config],
+                notes=f"static quantisation, {config.method} calibration{kept}",
+            )
+        )  # fmt: skip
+    return variants
+
+
+def certify_variants(
+    variants: Sequence[Variant], budget_ms: float, meter: Meter, target: Target, *,
+    percentile: int, confidence: float, progress: Progress, seed: int,
+) -> list[Variant]:  # fmt: skip
+    """Measures all files in the same rounds and holds each to the budget."""
+    measurements = meter([v.path for v in variants], target, progress=progress, seed=seed)
+    certified = []
+    for variant, measurement in zip(variants, measurements, strict=True):
+        fields = dict(vars(variant))
+        fields["certificate"] = certify(measurement, budget_ms, percentile=percentile, confidence=confidence)
+        certified.append(Variant(**fields))
+    return certified
+
+
+def choose_variant(variants: Sequence[Variant]) -> Variant | None:
+    """The one that validation prefers among those whose certificate is a pass; the faster of equals."""
+
+    def preference(variant: Variant) -> tuple[float, float]:
+        assert variant.certificate is not None
+        return variant.val_score, -variant.certificate.percentile_ms
+
+    passing = [v for v in variants if v.certificate is not None and v.certificate.verdict == "pass"]
+    return max(passing, key=preference, default=None)
+
+
+def read_test(variant: Variant, test_images: np.ndarray, test_labels: np.ndarray, *, metric: str, classes: int) -> dict[str, Any]:
+    """What the file does on the test images: score, interval of top-1, confusion matrix."""
+    logits = run_onnx(variant.path, test_images)
+    correct = int((logits.argmax(1) == test_labels).sum())
+    return {
+        "accuracy": score(logits, test_labels, metric=metric),
+        "correct": correct,
+        "n": len(test_labels),
+        "interval": list(binomial_interval(correct, len(test_labels))),
+        "confusion": confusion_matrix(logits, test_labels, classes=classes).tolist(),
+    }
+
+
+def variant_record(variant: Variant, test: dict[str, Any], *, chosen: bool, shape: tuple[int, int, int]) -> dict[str, Any]:
+    assert variant.certificate is not None
+    counted = cost(variant.network, shape)
+    certificate = variant.certificate
+    return {
+        "name": variant.name,
+        "file": variant.path.name,
+        "sha256": certificate.measurement.sha256,
+        "size_bytes": variant.path.stat().st_size,
+        "params": counted.params,
+        "macs": counted.macs,
+        "p50_ms": certificate.measurement.p50_ms,
+        "p90_ms": certificate.measurement.p90_ms,
+        "min_ms": certificate.measurement.min_ms,
+        "aa_ratios": list(certificate.measurement.aa_ratios),
+        "verdict": certificate.verdict,
+        "val_accuracy": variant.val_score,
+        "test": test,
+        "parity": variant.parity.to_json(),
+        "chosen": chosen,
+        "notes": variant.notes,
+    }
+
+
+def evaluation_images(split: Split) -> np.ndarray:
+    """float32 (N, C, H, W) in 0..1."""
+    return _images(split)
+
+
+def _images(split: Split) -> np.ndarray:
+    return np.concatenate([x.numpy() for x, _ in split.batches(512, channels_last=False)])
+
+
+def copy_chosen(variant: Variant, folder: Path, shape: tuple[int, int, int]) -> None:
+    """``model.onnx`` is the chosen file, ``model.pt2`` its network (in float32 where the file is int8)."""
+    from nassuite.export import export_torch
+
+    temporary = folder / ".model.onnx"
+    shutil.copyfile(variant.path, temporary)
+    temporary.replace(folder / "model.onnx")
+    export_torch(copy.deepcopy(variant.network), folder / "model.pt2", input_shape=shape)
+
+
+Export = Callable[[Arch, Path], None]

@@ -1,0 +1,86 @@
+"""What lies beside a deployed model: card, labels, certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nassuite import deploy
+from nassuite.data import Data
+from nassuite.records import SCHEMA_VERSION, write_json, write_text
+from nassuite.spec import Arch
+
+
+def write(
+    folder: Path,
+    variants: Sequence[deploy.Variant],
+    chosen: deploy.Variant | None,
+    *,
+    arch: Arch,
+    data: Data,
+    budget_ms: float,
+    metric: str,
+    prune_record: dict[str, Any],
+) -> None:
+    """Writes the hand-over; test images are read here, once, after ``chosen`` was settled."""
+    sized = data.resized(arch.resolution)
+    shape = (sized.in_chans, arch.resolution, arch.resolution)
+    images, labels = deploy.evaluation_images(sized.test), sized.test.labels.numpy()
+    rows = []
+    for variant in variants:
+        test = deploy.read_test(variant, images, labels, metric=metric, classes=len(data.labels))
+        rows.append(deploy.variant_record(variant, test, chosen=variant is chosen, shape=shape))
+    write_text(folder / "labels.txt", "".join(f"{label}\n" for label in data.labels))
+    shown = chosen or min(variants, key=lambda v: v.certificate.percentile_ms if v.certificate else 0.0)
+    assert shown.certificate is not None
+    deploy.copy_chosen(shown, folder, shape)
+    write_json(folder / "certificate.json", shown.certificate.to_json())
+    card = {
+        "schema_version": SCHEMA_VERSION,
+        "file": "model.onnx",
+        "budget_ms": budget_ms,
+        "metric": metric,
+        "input": {"name": "image", "shape": ["N", *shape], "type": "float32", "range": [0.0, 1.0]},
+        "output": {"name": "logits", "shape": ["N", len(data.labels)], "type": "float32"},
+        "preprocess": sized.preprocess.to_json(),
+        "labels": list(data.labels),
+        "data": {"name": data.name, "train": len(data.train), "val": len(data.val), "test": len(data.test)},
+        "arch": arch.to_json(),
+        "prune": prune_record,
+        "target": shown.certificate.measurement.target,
+        "variants": rows,
+    }
+    write_text(folder / "card.md", _markdown(card))
+    # The card is written last: it says that the folder is complete.
+    write_json(folder / "card.json", card)
+
+
+def _markdown(card: dict[str, Any]) -> str:
+    shown = next((row for row in card["variants"] if row["chosen"]), None)
+    size, channels = card["preprocess"]["size"], card["preprocess"]["in_chans"]
+    lines = [
+        f"# model.onnx, for {card['budget_ms']:g} ms",
+        "",
+        f"A classifier of {len(card['labels'])} classes ({', '.join(card['labels'][:12])}"
+        + (", …" if len(card["labels"]) > 12 else "")
+        + f"), trained on {card['data']['train']} images of {card['data']['name']}.",
+        "",
+        f"- Input `image`: float32 [N, {channels}, {size}, {size}], 0..1. From a file: {card['preprocess']['rule']}.",
+        f"- Output `logits`: float32 [N, {len(card['labels'])}], in the order of `labels.txt`.",
+        f"- Measured on {card['target']['cpu']['name']}, {card['target']['runtime']} "
+        f"{card['target']['runtime_version']}, {card['target']['threads']} thread(s); samples in `certificate.json`.",
+        "",
+        "| variant | file | p50 ms | p90 ms | certificate | validation | test (95 % interval) | bytes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in card["variants"]:
+        low, high = row["test"]["interval"]
+        name = f"**{row['name']}** (model.onnx)" if row["chosen"] else row["name"]
+        lines.append(
+            f"| {name} | {row['file']} | {row['p50_ms']:.3f} | {row['p90_ms']:.3f} | {row['verdict']} | "
+            f"{row['val_accuracy']:.2%} | {row['test']['accuracy']:.2%} ({low:.2%} to {high:.2%}) | {row['size_bytes']} |"
+        )
+    if shown is None:
+        lines += ["", "**No variant keeps the budget with a certificate**: model.onnx is the fastest of them."]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,219 @@
+"""Models leave here: ONNX under the deploy contract, torch.export, and the proof that they agree.
+
+The contract: one file, input ``image`` float32 (N, C, H, W) in 0..1 with the normalisation inside the
+graph, output ``logits``, N free. The older, tracing exporter is used on purpose: it takes a tenth
+of the time of the newer one, and a latency predictor needs hundreds of files.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from nassuite import records
+from nassuite.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+OPSET = 17
+TOLERANCE = 1e-3
+PARITY_SEED = 0
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an exported file is from the PyTorch model in eval mode, over ``images`` images.
+
+    ``max_abs_diff`` and ``scale`` (the largest absolute logit of PyTorch) are in logits;
+    ``top1_agreement`` is the fraction of images (pixels, for maps) with the same arg max.
+    """
+
+    images: int
+    max_abs_diff: float
+    scale: float
+    top1_agreement: float
+    size_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class ParityError(RuntimeError):
+    """The exported file does not compute what the model computes."""
+
+
+@overload
+def export_onnx(
+    model: nn.Module, path: str | os.PathLike[str], *, input_shape: tuple[int, int, int],
+    images: Tensor | None = None, check: Literal[True] = True,
+) -> Parity: ...  # fmt: skip
+
+
+@overload
+def export_onnx(
+    model: nn.Module, path: str | os.PathLike[str], *, input_shape: tuple[int, int, int],
+    images: Tensor | None = None, check: Literal[False],
+) -> None: ...  # fmt: skip
+
+
+def export_onnx(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    input_shape: tuple[int, int, int],
+    images: Tensor | None = None,
+    check: bool = True,
+) -> Parity | None:
+    """Writes ``model`` as one ONNX file; the model itself is left as it was.
+
+    ``input_shape`` is (C, H, W). Parity is checked on ``images`` (N, C, H, W) in 0..1, seeded noise
+    without them, before the file is written. Raises ``ParityError`` if the logits differ by more
+    than 1e-3 of their scale, ``InputError`` if the model cannot be exported.
+    """
+    data = onnx_bytes(model, input_shape)
+    parity = onnx_parity(model, data, input_shape=input_shape, images=images) if check else None
+    records.write_bytes(path, data)
+    return parity
+
+
+def onnx_bytes(model: nn.Module, input_shape: tuple[int, int, int]) -> bytes:
+    """The ONNX file of ``model`` in memory, unchecked; batch norm is folded into the convolutions."""
+    buffer = io.BytesIO()
+    # A batch of two: nothing of size one can be taken for a constant.
+    example = torch.zeros(2, *input_shape, device=_device(model))
+    with _in_eval_mode(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                model,
+                (example,),
+                buffer,  # type: ignore[arg-type]  # this exporter takes a buffer too
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=["image"],
+                output_names=["logits"],
+                dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            line = str(error).strip().splitlines()[0]
+            raise InputError(f"this model cannot be written as ONNX (opset {OPSET}): {line}") from error
+    return buffer.getvalue()
+
+
+def onnx_parity(
+    model: nn.Module,
+    file: bytes | str | os.PathLike[str],
+    *,
+    input_shape: tuple[int, int, int],
+    images: Tensor | None = None,
+    tolerance: float = TOLERANCE,
+) -> Parity:
+    """Compares an ONNX file with the model on ``images``, in one batch of one and one of the rest.
+
+    Two batch sizes, because a traced graph may have swallowed the one that it was traced with.
+    Raises ``ParityError`` beyond ``tolerance`` times the scale of the logits; an int8 file, which
+    cannot agree that closely, is compared with ``tolerance=float("inf")``.
+    """
+    if images is None:
+        images = torch.rand(4, *input_shape, generator=torch.Generator().manual_seed(PARITY_SEED))
+    parts = [part for part in (images[:1], images[1:]) if len(part)]
+    with _in_eval_mode(model), torch.no_grad():
+        batches = [batch for part in parts for batch in part.split(256)]
+        expected = torch.cat([model(batch.to(_device(model))).float().cpu() for batch in batches])
+    try:
+        found = torch.cat([torch.from_numpy(run_onnx(file, part.cpu().numpy())) for part in parts])
+    except InputError:
+        raise
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        raise ParityError(f"the exported file does not run at every batch size: {error}") from error
+    size = len(file) if isinstance(file, bytes) else Path(file).stat().st_size
+    parity = _compare(expected, found, size_bytes=size)
+    if not parity.max_abs_diff <= tolerance * max(1.0, parity.scale):
+        raise ParityError(
+            f"the exported file differs from PyTorch by {parity.max_abs_diff:.2g} at logits up to "
+            f"{parity.scale:.2g}, more than {tolerance:g} of that"
+        )
+    return parity
+
+
+def run_onnx(
+    file: bytes | str | os.PathLike[str], images: np.ndarray, *, batch: int = 256, threads: int = 0
+) -> np.ndarray:
+    """Logits (N, classes) of an ONNX file for float32 images (N, C, H, W) in 0..1, on the CPU.
+
+    ``threads`` = 0 leaves the number to ONNX Runtime. Raises ``InputError`` for a file that is not
+    there or is no model.
+    """
+    import numpy as np
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    source = file if isinstance(file, bytes) else os.fspath(file)
+    try:
+        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        name = "these bytes" if isinstance(file, bytes) else os.fspath(file)
+        raise InputError(f"{name}: no ONNX model that can be run ({str(error).splitlines()[0]})") from error
+    (image,) = session.get_inputs()
+    chunks = [
+        session.run(None, {image.name: np.ascontiguousarray(images[i : i + batch], dtype=np.float32)})[0]
+        for i in range(0, len(images), batch)
+    ]
+    return np.concatenate(chunks)
+
+
+def export_torch(
+    model: nn.Module, path: str | os.PathLike[str], *, input_shape: tuple[int, int, int]
+) -> None:
+    """Writes ``model`` in eval mode as a torch.export archive (.pt2), (N, C, H, W) with N free."""
+    plain = copy.deepcopy(model).cpu().eval()
+    example = torch.zeros(2, *input_shape)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(plain, (example,), dynamic_shapes=({0: torch.export.Dim("N", min=1)},))
+        torch.export.save(program, buffer)
+    records.write_bytes(path, buffer.getvalue())
+
+
+def _compare(expected: Tensor, found: Tensor, *, size_bytes: int) -> Parity:
+    if expected.shape != found.shape:
+        raise ParityError(f"the exported file gives {tuple(found.shape)}, PyTorch {tuple(expected.shape)}")
+    return Parity(
+        images=len(expected),
+        max_abs_diff=float((expected - found).abs().max()),
+        scale=float(expected.abs().max()),
+        top1_agreement=float((expected.argmax(1) == found.argmax(1)).float().mean()),
+        size_bytes=size_bytes,
+    )
+
+
+@contextmanager
+def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _device(model: nn.Module) -> torch.device:
+    tensor = next((t for group in (model.parameters(), model.buffers()) for t in group), None)
+    return tensor.device if tensor is not None else torch.device("cpu")

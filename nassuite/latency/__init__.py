@@ -1,0 +1,1 @@
+"""What a network costs: measured on exported files, predicted from architectures, certified."""

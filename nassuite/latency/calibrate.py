@@ -1,0 +1,95 @@
+"""Measures architectures of a space on a target, for the predictor to learn from."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nassuite.latency.meter import CALIBRATION, Meter, normalised_ms
+from nassuite.latency.target import Target
+from nassuite.progress import SILENT, Progress
+from nassuite.space import Space
+from nassuite.spec import Arch
+
+BATCH = 16
+"""Architectures measured, and recorded, together: what a killed run loses at most."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measured architecture; ``ratio`` is to the reference network measured in the same rounds."""
+
+    arch: Arch
+    ratio: float
+    reference_ms: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {"arch": self.arch.to_json(), "ratio": self.ratio, "reference_ms": self.reference_ms}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Sample:
+        return cls(Arch.from_json(value["arch"]), value["ratio"], value["reference_ms"])
+
+
+def calibration_archs(space: Space, count: int, seed: int) -> list[Arch]:
+    """Both ends of the space in every operator, then random ones, half of them of one operator alone.
+
+    Uniform sampling mixes operators, so it sees neither end and no pure network; those are what
+    pins down the cost of each operator.
+    """
+    rng = random.Random(f"calibration/{seed}")
+    archs = [space.extreme(w, op) for w in ("smallest", "largest") for op in space.operators]
+    seen = set(archs)
+    archs = list(dict.fromkeys(archs))
+    attempts = 0
+    while len(archs) < min(count, space.size) and attempts < 50 * count:
+        attempts += 1
+        genes = space.encode(space.sample(rng))
+        if len(archs) % 2:
+            operator = rng.choice(space.operators)
+            genes |= {
+                k: operator for k, c in space.genes.items() if k.endswith(".operator") and operator in c
+            }
+        arch = space.decode(genes)
+        if arch not in seen:
+            seen.add(arch)
+            archs.append(arch)
+    return archs
+
+
+def measure_archs(
+    archs: Sequence[Arch],
+    export: Callable[[Arch, Path], None],
+    meter: Meter,
+    target: Target,
+    *,
+    known: Iterable[Sample] = (),
+    save: Callable[[Sample], None] = lambda sample: None,
+    progress: Progress = SILENT,
+    seed: int = 0,
+) -> list[Sample]:
+    """Exports and measures those that are not ``known``; ``save`` is called for each new sample."""
+    samples = {sample.arch: sample for sample in known}
+    missing = [arch for arch in archs if arch not in samples]
+    chunks = [missing[i : i + BATCH] for i in range(0, len(missing), BATCH)]
+    total = -(-len(archs) // BATCH)
+    for chunk in progress.track(chunks, "latency samples", total=total, done=total - len(chunks)):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / f"{arch.digest}.onnx" for arch in chunk]
+            for arch, path in zip(chunk, paths, strict=True):
+                export(arch, path)
+            measurements = meter(paths, target, sampling=CALIBRATION, seed=seed + len(samples))
+        for arch, measurement in zip(chunk, measurements, strict=True):
+            sample = Sample(arch, measurement.ratio, measurement.reference_ms)
+            samples[arch] = sample
+            save(sample)
+    return [samples[arch] for arch in archs]
+
+
+def sample_latencies(samples: Sequence[Sample]) -> list[float]:
+    """Milliseconds without the drift between the samples' processes."""
+    return normalised_ms(samples)

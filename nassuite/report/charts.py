@@ -1,0 +1,209 @@
+"""The page's charts as inline SVG: Pareto front, latency predictor, search history, training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nassuite.report.content import Epoch, History, PredictorFacts, ReportContent
+from nassuite.report.front import STYLES, Front, Mark, axis_titles
+from nassuite.report.markup import Markup, element, join
+from nassuite.report.placement import budget_boxes, place_labels
+from nassuite.report.plot import MARKERS, Axis, Plot, Point
+from nassuite.report.words import METRICS, budget, milliseconds, percent
+
+SMALL = (440, 300)
+WIDE = (1000, 520)
+NARROW = (360, 400)
+BAND = 0.10  # the predictor's band, relative to the measured latency
+
+
+def pareto_chart(front: Front, content: ReportContent, *, width: int, height: int, class_: str) -> Markup:
+    """Accuracy against latency. Only front, finalists, deployed and baselines are reached by keyboard."""
+    x_title, y_title = axis_titles(content)
+    roomy = width >= 600
+    plot = Plot(
+        width,
+        height,
+        Axis(x_title if roomy else "latency, ms", front.latency_limits_ms),
+        Axis(
+            y_title if roomy else f"validation {METRICS[content.metric]}, %",
+            front.accuracy_limits,
+            _hundred,
+            (0.0, 1.0),
+        ),
+    )
+    dominated = [m for m in front.marks if m.kind == "dominated"]
+    firm = [m for m in front.marks if m.kind != "dominated"]
+    parts = [plot.frame(), *(_mark(plot, m, reach=False) for m in dominated)]
+    parts += [_budget_line(plot, b) for b in content.budgets_ms if plot.x_axis.limits[1] >= b]
+    if front.steps:
+        end = (front.latency_limits_ms[1], front.steps[-1][1])
+        parts.append(plot.steps([*front.steps, end], "k-front steps"))
+    parts += [_mark(plot, m, reach=True) for m in firm]
+    parts += _labels(plot, firm, content.budgets_ms)
+    return plot.drawing(*parts, label=front.summary, role="group", class_=class_)
+
+
+def legend(front: Front) -> Markup:
+    """The keys of the markers in use, as a list that wraps."""
+    items = [
+        element(
+            "li",
+            element(
+                "svg",
+                element(
+                    "path",
+                    class_=_mark_class(kind),
+                    d=MARKERS[STYLES[kind].marker],
+                    transform="translate(8 8)",
+                ),
+                viewBox="0 0 16 16",
+                aria_hidden="true",
+            ),
+            STYLES[kind].legend,
+        )
+        for kind in front.kinds
+    ]
+    return element("ul", *items, class_="legend")
+
+
+def predictor_chart(facts: PredictorFacts) -> Markup:
+    """Predicted against measured latency of the held-out networks, with a band of 10 %."""
+    values = [value for point in facts.points for value in point] or [0.0, 1.0]
+    reach = max(values) * 1.08 or 1.0
+    low = max(0.0, min(values) - 0.08 * reach)
+    limits = (low, reach)
+    plot = Plot(*SMALL, Axis("predicted, ms", limits), Axis("measured, ms", limits))
+    above, below = 1 - BAND, 1 + BAND  # an error is relative to the measured latency
+    band = [(low, low / above), (reach * above, reach), (reach, reach)]
+    band += [(reach, reach / below), (low * below, low), (low, low)]
+    dots = [
+        plot.marker(
+            "circle",
+            point,
+            class_="mark k-front soft",
+            detail=f"predicted {milliseconds(point[0])}, measured {milliseconds(point[1])}",
+        )
+        for point in facts.points
+    ]
+    label = (
+        f"Predicted against measured latency of {len(facts.points)} networks held out; "
+        f"{percent(facts.hit10)} of them within 10 %."
+    )
+    return plot.drawing(
+        plot.area(band, "band"), plot.frame(), plot.line([(low, low), (reach, reach)], "ideal"), *dots,
+        label=label,
+    )  # fmt: skip
+
+
+def history_chart(history: History) -> Markup:
+    """Hypervolume after each distinct evaluation."""
+    last = history.points[-1] if history.points else (1, 0.0)
+    top = max([volume for _, volume in history.points] or [0.0]) or 1.0
+    low = min([volume for _, volume in history.points] or [0.0])
+    floor = low - 0.1 * (top - low) if top > low else 0.0
+    plot = Plot(
+        *SMALL,
+        Axis("distinct evaluations", (0.0, max(1.0, float(last[0])))),
+        Axis("hypervolume, ms × accuracy", (max(0.0, floor), top * 1.0 + 0.06 * (top - floor))),
+    )
+    line = [plot.steps([(float(n), v) for n, v in history.points], "k-front line")] if history.points else []
+    label = f"Hypervolume reached {last[1]:.4g} after {last[0]} distinct evaluations."
+    return plot.drawing(plot.frame(), *line, label=label)
+
+
+def accuracy_chart(epochs: Sequence[Epoch], metric: str) -> Markup | None:
+    """Validation accuracy of the largest and the smallest subnet by epoch; None where none was taken."""
+    largest = [(float(e.epoch), e.val_largest) for e in epochs if e.val_largest is not None]
+    smallest = [(float(e.epoch), e.val_smallest) for e in epochs if e.val_smallest is not None]
+    if not largest and not smallest:
+        return None
+    low, high = _padded([accuracy for _, accuracy in largest + smallest])
+    plot = Plot(
+        *SMALL,
+        _epochs(epochs),
+        Axis(f"validation {METRICS[metric]}, %", (max(0.0, low), high), _hundred, (0.0, 1.0)),
+    )
+    parts = [plot.frame()]
+    for points, name, kind in ((largest, "largest", "front"), (smallest, "smallest", "fp32")):
+        parts += _named_line(plot, points, name, kind)
+    return plot.drawing(*parts, label="Validation accuracy of the largest and smallest subnet by epoch.")
+
+
+def loss_chart(epochs: Sequence[Epoch]) -> Markup:
+    low, high = _padded([e.loss for e in epochs])
+    plot = Plot(*SMALL, _epochs(epochs), Axis("training loss", (max(0.0, low), high)))
+    line = plot.line([(float(e.epoch), e.loss) for e in epochs], "k-front line")
+    return plot.drawing(plot.frame(), line, label=f"Training loss, last {epochs[-1].loss:.3f}.")
+
+
+def _mark(plot: Plot, mark: Mark, *, reach: bool) -> Markup:
+    return plot.marker(
+        STYLES[mark.kind].marker,
+        (mark.latency_ms, mark.accuracy),
+        class_=_mark_class(mark.kind) + (" chosen" if mark.chosen else ""),
+        detail=mark.detail,
+        reach=reach,
+    )
+
+
+def _mark_class(kind: str) -> str:
+    return f"mark k-{kind}" + ("" if STYLES[kind].filled else " open")
+
+
+def _budget_line(plot: Plot, budget_ms: float) -> Markup:
+    at = plot.x(budget_ms)
+    label = element(
+        "text",
+        f"budget {budget(budget_ms)}",
+        class_="budget-label",
+        transform=f"translate({at - 5:.1f} {plot.top + 2}) rotate(-90)",
+        text_anchor="end",
+    )
+    line = element("path", class_="budget", d=f"M{at:.1f} {plot.top}V{plot.height - plot.bottom}")
+    return join([line, label])
+
+
+def _labels(plot: Plot, marks: Sequence[Mark], budgets_ms: Sequence[float]) -> list[Markup]:
+    pixels = [(plot.x(m.latency_ms), plot.y(m.accuracy)) for m in marks]
+    frame = (plot.left, plot.top, plot.width - 2, plot.height - plot.bottom)
+    roomy = plot.width >= 600
+    names = [m.label if roomy or m.chosen else "" for m in marks]
+    places = place_labels(
+        pixels, names, frame=frame, letter=7.4, obstacles=budget_boxes(map(plot.x, budgets_ms), frame)
+    )
+    return [
+        element("text", name, class_="label", x=place.x, y=place.y, text_anchor=place.anchor)
+        for name, place in zip(names, places, strict=True)
+        if place
+    ]
+
+
+def _named_line(plot: Plot, points: list[Point], name: str, kind: str) -> list[Markup]:
+    if not points:
+        return []
+    dots = [
+        plot.marker(
+            STYLES[kind].marker, point, class_=f"mark k-{kind} small", detail=f"{name} {percent(point[1])}"
+        )
+        for point in points
+        if len(points) <= 12
+    ]
+    x, y = plot.x(points[-1][0]), plot.y(points[-1][1])
+    label = element("text", name, class_="label", x=x, y=y + 18, text_anchor="end")
+    return [plot.line(points, f"k-{kind} line"), *dots, label]
+
+
+def _epochs(epochs: Sequence[Epoch]) -> Axis:
+    last = max(e.epoch for e in epochs)
+    return Axis("epoch", (float(min([0] + [e.epoch for e in epochs])), float(max(1, last))))
+
+
+def _padded(values: list[float]) -> Point:
+    low, high = min(values), max(values)
+    margin = 0.08 * (high - low) or 0.05 * abs(high) or 0.05
+    return low - margin, high + margin
+
+
+def _hundred(fraction: float) -> str:
+    return f"{100 * fraction:g}"

@@ -1,0 +1,121 @@
+"""The report as Markdown: the same answers and tables, for repositories and terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nassuite.report import tables
+from nassuite.report.content import ReportContent
+from nassuite.report.drawing import describe
+from nassuite.report.front import build_front
+from nassuite.report.words import budget
+from nassuite.spec import Arch
+
+
+def markdown(content: ReportContent) -> str:
+    """The whole text; its picture is ``pareto.svg`` beside it."""
+    run = content.run
+    parts = [f"# {_plain(tables.headline(content))}", _plain(tables.lede(content))]
+    if run.misses:
+        parts += ["**What this run does not reach**", _bullets(run.misses)]
+    for answer in tables.answers(content):
+        parts += _answer(answer)
+    if run.predict:
+        parts += ["How to run it:", _fenced(run.predict, "python")]
+    summary = build_front(content).summary
+    parts += ["## Accuracy against latency", f"![{_plain(summary)}](pareto.svg)", _plain(summary)]
+    if content.evaluations:
+        parts.append(_table(tables.front_table(content)))
+    parts += ["## How far to trust the predictor", _plain(tables.predictor_words(content))]
+    if content.finalists:
+        parts += ["Finalists, exported and measured:", _table(tables.finalist_table(content))]
+    parts += ["## How the search went", _plain(tables.history_words(content)), *_last_volume(content)]
+    parts += _deployed(content)
+    parts += _repeat(content)
+    if run.notes:
+        parts += ["## Notes", _bullets(run.notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _answer(answer: tables.Answer) -> list[str]:
+    path = _code(answer.path) if answer.path else ""
+    facts = [f"{label}: **{value}**, {remark}" for label, value, remark in answer.facts]
+    lines = [f"- {_plain(line, keep='*')}" for line in [*facts, answer.verdict]]
+    return [f"**{_plain(answer.title)}** {path}".strip(), "\n".join(lines)]
+
+
+def _last_volume(content: ReportContent) -> list[str]:
+    if not content.history or not content.history.points:
+        return []
+    evaluations, volume = content.history.points[-1]
+    return [f"Hypervolume {volume:.4g} ms × accuracy after {evaluations:,} distinct evaluations."]
+
+
+def _deployed(content: ReportContent) -> list[str]:
+    parts = ["## Deployed files"]
+    for deployment in content.deployed:
+        arch = Arch.from_json(deployment.arch_json)
+        parts += [
+            f"### Budget {budget(deployment.budget_ms)}",
+            f"{_code(deployment.arch)}: {_plain(describe(arch))}",
+            _table(tables.variant_table(deployment, content)),
+            _bullets(f"{v.name}: {v.notes}" for v in deployment.variants if v.notes),
+            _table(tables.cost_table(deployment)) if deployment.costs else "",
+        ]
+    if not content.deployed:
+        parts.append("No file was deployed.")
+    if content.baselines:
+        parts += [
+            "### Baselines under the same data and meter",
+            _table(tables.baseline_table(content.baselines, content.metric)),
+        ]
+    return parts
+
+
+def _repeat(content: ReportContent) -> list[str]:
+    parts = ["## How to repeat it", _fenced(content.run.command, "sh")]
+    for title, rows in (
+        ("Settings", tables.setting_rows(content)),
+        ("Host and versions", tables.host_rows(content)),
+        ("Data and space", tables.data_rows(content)),
+        ("Time", tables.time_rows(content)),
+    ):
+        parts += [f"### {title}", _bullets(f"{key}: {value}" for key, value in rows)]
+    return parts
+
+
+def _table(table: tables.Table) -> str:
+    words = ("", *tables.WORDS, *table.header[:1])
+    align = ["---" if name in words else "---:" for name in table.header]
+    lines = [_row(table.header), "|" + "|".join(align) + "|", *(_row(row) for row in table.rows)]
+    return "\n".join(lines)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {_plain(line)}" for line in lines)
+
+
+def _fenced(code: str, language: str) -> str:
+    fence = "```"
+    while fence in code:
+        fence += "`"
+    return f"{fence}{language}\n{code.rstrip()}\n{fence}"
+
+
+def _code(value: str) -> str:
+    return "`" + " ".join(value.replace("`", "'").split()) + "`"
+
+
+def _plain(value: str, *, keep: str = "") -> str:
+    """Text that no Markdown reader takes for markup, on one line."""
+    for mark in "\\`*_|<>[]#":
+        if mark not in keep:
+            value = value.replace(mark, _ENTITIES.get(mark, "\\" + mark))
+    return " ".join(value.split())
+
+
+_ENTITIES = {"<": "&lt;", ">": "&gt;"}

@@ -1,0 +1,195 @@
+"""The page's style sheet and script: no file beside the page, no network."""
+
+from __future__ import annotations
+
+from nassuite.report.drawing import FAMILIES, OTHER
+from nassuite.report.front import STYLES
+
+
+def style_sheet() -> str:
+    """CSS for light and dark screens, phones and paper, with the palettes of charts and drawing."""
+    families = {f"op-{op}": (light, dark) for op, (_, light, dark) in FAMILIES.items()}
+    kinds = {f"k-{kind}": (style.light, style.dark) for kind, style in STYLES.items()}
+    colours = {"op": OTHER[1:], **families, **kinds}
+    light = "".join(f".{name}{{--c:{pair[0]}}}" for name, pair in colours.items())
+    dark = "".join(f".{name}{{--c:{pair[1]}}}" for name, pair in colours.items())
+    # Paper is white whatever the screen's theme.
+    return f"{_CSS}{light}@media screen and (prefers-color-scheme:dark){{{_DARK}{dark}}}"
+
+
+_DARK = (
+    ":root{--paper:#13161b;--ink:#e3e6ea;--muted:#9aa4b1;--rule:#2b313a;--panel:#1a1e25;--good:#3ccf9e;"
+    "--bad:#ff9550;--band:#24303c;color-scheme:dark}"
+)
+
+_CSS = """
+:root{--paper:#fff;--ink:#1a1e24;--muted:#59626e;--rule:#dde1e6;--panel:#f5f7f9;--good:#00714f;--bad:#b34700;
+--band:#e3eef6;color-scheme:light}
+*{box-sizing:border-box}
+html{-webkit-text-size-adjust:100%}
+body{margin:0;background:var(--paper);color:var(--ink);
+font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;
+font-variant-numeric:tabular-nums}
+main{max-width:1064px;margin:0 auto;padding:36px 32px 64px}
+h1{font-size:27px;line-height:1.2;font-weight:650;letter-spacing:-.015em;margin:2px 0 6px;overflow-wrap:anywhere}
+h2{font-size:18px;line-height:1.3;font-weight:650;letter-spacing:-.005em;margin:44px 0 6px;padding-top:14px;
+border-top:1px solid var(--rule)}
+h3{font-size:14px;font-weight:650;margin:22px 0 6px}
+p{margin:6px 0;max-width:74ch}
+.run,.lede,.remark,figcaption{color:var(--muted)}
+.run{font-size:13px;margin:0;overflow-wrap:anywhere}
+.remark,figcaption{font-size:13px}
+code,pre,.arch{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:12.5px}
+code{overflow-wrap:anywhere}
+pre{background:var(--panel);border:1px solid var(--rule);border-radius:5px;padding:11px 14px;margin:8px 0;
+overflow-x:auto;line-height:1.5}
+pre.command{white-space:pre-wrap;overflow-wrap:anywhere}
+.misses{border-left:3px solid var(--bad);padding:2px 0 2px 14px;margin:18px 0}
+.misses h2{border:0;margin:0;padding:0;font-size:14px;color:var(--bad)}
+.misses ul,.notes{margin:4px 0;padding-left:18px}
+.misses li,.notes li{margin:3px 0;max-width:90ch;overflow-wrap:anywhere}
+.answers{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:16px;margin:18px 0}
+.answer{border:1px solid var(--rule);border-radius:7px;padding:14px 18px 12px}
+.answer h3{margin:0;font-size:15px}
+.answer .path{margin:2px 0 12px;font-size:13px;color:var(--muted)}
+.answer dl{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:0 16px;margin:0}
+.answer dt{font-size:12.5px;color:var(--muted)}
+.answer dd{margin:0}
+.answer .value{font-size:23px;line-height:1.25;font-weight:600;letter-spacing:-.02em;white-space:nowrap}
+.answer small{display:block;font-size:12px;line-height:1.4;color:var(--muted)}
+.verdict{font-weight:600;font-size:13px;margin:10px 0 0}
+.met{color:var(--good)}
+.missed{color:var(--bad)}
+figure{margin:12px 0}
+.pick+figcaption{margin-top:8px}
+.arch{max-width:none}
+.pair{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:8px 40px}
+.pair>section{min-width:0}
+.variant-sets:has(>:only-child){grid-template-columns:minmax(0,640px)}
+.chart{display:block;width:100%;height:auto;font-size:12px;overflow:visible}
+.chart text{fill:var(--ink)}
+.chart .tick,.chart .title,.chart .row-shape{fill:var(--muted)}
+.chart .title{font-size:1.04em}
+.grid{stroke:var(--rule);stroke-width:1;fill:none}
+.axis{stroke:var(--muted);stroke-width:1;fill:none}
+.mark{fill:var(--c);stroke:var(--paper);stroke-width:1;outline:none}
+.mark.open{fill:none;stroke:var(--c);stroke-width:1.8}
+.mark.soft{fill-opacity:.55;stroke:none}
+.mark.k-dominated{fill-opacity:.42;stroke:none}
+.mark.small{stroke:none}
+.mark.chosen{stroke:var(--ink);stroke-width:2}
+.mark.on,.mark:focus-visible{stroke:var(--ink);stroke-width:2.5;stroke-opacity:1;fill-opacity:1}
+.steps,.line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round}
+.steps{stroke-opacity:.75}
+.ideal{stroke:var(--muted);stroke-width:1;fill:none}
+.band{fill:var(--band)}
+.budget{stroke:var(--ink);stroke-width:1.2;stroke-dasharray:5 4;fill:none}
+.label,.budget-label{paint-order:stroke;stroke:var(--paper);stroke-width:3.5px;stroke-linejoin:round;font-weight:600}
+.budget-label{font-weight:400}
+.narrow{display:none}
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:3px 24px;margin:8px 0;padding:0;font-size:13px}
+.pareto .legend{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr))}
+.legend li{display:flex;align-items:center;gap:7px;line-height:1.35}
+.legend svg{width:16px;height:16px;flex:none;overflow:visible}
+.legend i{width:12px;height:12px;border-radius:2px;background:var(--c);flex:none}
+.pick{display:block;background:var(--panel);border-radius:5px;padding:8px 12px;min-height:61px;font-size:13px;
+overflow-wrap:anywhere}
+.face{fill:var(--c);fill-opacity:.11}
+.edge,.share{fill:var(--c)}
+.rail{fill:var(--c);fill-opacity:.2}
+.flow{stroke:var(--muted);stroke-width:1.2}
+.box-title,.row-name{font-weight:600}
+.chart .box-title{font-size:11.5px}
+.chart .box-line{font-size:11px;fill:var(--muted)}
+.scroll{overflow-x:auto;margin:10px 0}
+table{border-collapse:collapse;font-size:13.5px;line-height:1.4}
+th,td{text-align:right;padding:5px 0 5px 22px;border-bottom:1px solid var(--rule);white-space:nowrap;vertical-align:top}
+th:first-child,td:first-child{text-align:left;padding-left:0}
+th{font-weight:600}
+thead th{vertical-align:bottom;border-bottom-color:var(--muted)}
+tbody th{font-weight:400;color:var(--muted)}
+th.words,td.words{text-align:left}
+.baselines .words{white-space:normal;min-width:170px}
+.front .words{white-space:normal;min-width:300px}
+.front td.words,.finalists td.words{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:12px}
+.variants,.finalists,.baselines{width:100%}
+.variants tbody th{white-space:normal}
+.variants .chosen{background:var(--panel);font-weight:600}
+.variants th,.variants td{padding:5px 8px}
+.variants th:first-child{padding-left:0}
+.costs{font-size:13px}
+details{margin:12px 0}
+summary{cursor:pointer;font-size:13.5px;color:var(--muted)}
+.facts{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:0 40px}
+.facts dl{display:grid;grid-template-columns:minmax(100px,auto) minmax(0,1fr);gap:2px 18px;margin:0;font-size:13px;
+align-content:start}
+.facts dt{color:var(--muted);overflow-wrap:anywhere}
+.facts dd{margin:0;overflow-wrap:anywhere}
+footer{margin-top:44px;padding-top:12px;border-top:1px solid var(--rule);font-size:12.5px;color:var(--muted)}
+.architecture.wide{max-width:760px}
+@media (max-width:960px){
+.variant-sets{grid-template-columns:minmax(0,640px)}
+.pareto .chart.wide{font-size:14px}
+}
+@media (max-width:680px){
+main{padding:22px 16px 48px}
+h1{font-size:23px}
+h2{margin-top:34px}
+.wide{display:none}.narrow{display:block}
+.pair,.facts{grid-template-columns:minmax(0,1fr)}
+.answer{padding:12px 14px}
+.answer dl{grid-template-columns:1fr 1fr;gap:10px 14px}
+.answer .value{font-size:21px}
+.pick{min-height:100px}
+th,td{padding-left:14px}
+.variants{font-size:12.5px}
+.variants th,.variants td{padding:5px 5px}
+.variants th:first-child{padding-left:0}
+}
+@media print{
+body{font-size:10.5pt}
+main{max-width:none;padding:0}
+h2{margin-top:22px}h2,h3{break-after:avoid}
+figure,.answer,tr,.misses{break-inside:avoid}
+.pick,details{display:none}
+pre{white-space:pre-wrap}
+.scroll{overflow:visible}table{font-size:8.5pt}th,td{padding-left:8px}th,td.words{white-space:normal}p{break-inside:avoid}
+.face,.band,.variants .chosen,.legend i{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+}
+"""
+
+# Shows the details of the mark nearest to the pointer, since small marks are hard to hit by finger.
+SCRIPT = """
+for (const figure of document.querySelectorAll(".pareto")) {
+  const output = figure.querySelector("output");
+  let picked = null;
+  const pick = mark => {
+    if (mark === picked) return;
+    if (picked) picked.classList.remove("on");
+    picked = mark;
+    mark.classList.add("on");
+    output.textContent = mark.firstElementChild.textContent;
+  };
+  for (const svg of figure.querySelectorAll("svg.chart")) {
+    const marks = [...svg.querySelectorAll(".mark")].map(mark => {
+      const place = mark.transform.baseVal.getItem(0).matrix;
+      return { mark, x: place.e, y: place.f };
+    });
+    const nearest = event => {
+      const frame = svg.getBoundingClientRect();
+      const scale = svg.viewBox.baseVal.width / frame.width;
+      const x = (event.clientX - frame.left) * scale, y = (event.clientY - frame.top) * scale;
+      let best = null, reach = 20 * Math.max(1, scale);
+      for (const one of marks) {
+        const distance = Math.hypot(one.x - x, one.y - y);
+        if (distance <= reach) { best = one.mark; reach = distance; }
+      }
+      if (best) pick(best);
+    };
+    svg.addEventListener("pointermove", nearest);
+    svg.addEventListener("pointerdown", nearest);
+    svg.addEventListener("focusin", event => { if (event.target.matches(".mark")) pick(event.target); });
+  }
+  output.hidden = false;
+}
+"""

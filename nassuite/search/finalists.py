@@ -1,0 +1,82 @@
+"""Who is measured at the end of a search, and who wins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nassuite.search.driver import Evaluation
+from nassuite.search.pareto import pareto_front
+
+REACH = 1.03
+"""Architectures predicted to miss the budget by up to 3 % are measured too: the predictor may be wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finalist:
+    """A measured architecture. ``correct`` says for each validation image whether it was right.
+
+    ``latency_ms`` is the percentile that the budget asks for, ``passes`` the certificate's verdict on it.
+    """
+
+    evaluation: Evaluation
+    accuracy: float
+    correct: np.ndarray
+    latency_ms: float
+    passes: bool
+    p50_ms: float
+    p90_ms: float
+    aa_ratio: float
+
+
+def nominate(evaluations: Sequence[Evaluation], budget_ms: float, count: int) -> list[Evaluation]:
+    """The ``count`` most accurate architectures in reach of the budget, the faster first of equals."""
+    reachable = [e for e in evaluations if e.latency_ms <= budget_ms * REACH]
+    return sorted(reachable, key=lambda e: (-e.accuracy, e.latency_ms))[:count]
+
+
+def front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Those that no other beats in both accuracy and predicted latency, the fastest first."""
+    points = np.array([(e.accuracy, e.latency_ms) for e in evaluations]).reshape(-1, 2)
+    mask = pareto_front(points, maximise=(True, False))
+    return sorted((e for e, on in zip(evaluations, mask, strict=True) if on), key=lambda e: e.latency_ms)
+
+
+def within_noise(better: np.ndarray, other: np.ndarray) -> bool:
+    """Whether ``other`` is less often right by no more than one standard error of the paired difference.
+
+    Both say for each image whether it was right, (N,). Only images on which the two disagree tell
+    anything (McNemar 1947).
+    """
+    only_better = int((better & ~other).sum())
+    only_other = int((other & ~better).sum())
+    return only_better - only_other <= math.sqrt(only_better + only_other)
+
+
+def choose_winner(finalists: Sequence[Finalist]) -> Finalist | None:
+    """The most accurate that passes; the fastest of those that are within noise of it."""
+    passing = [f for f in finalists if f.passes]
+    if not passing:
+        return None
+    best = max(passing, key=lambda f: (f.accuracy, -f.latency_ms))
+    equals = [f for f in passing if within_noise(best.correct, f.correct)]
+    return min(equals, key=lambda f: f.latency_ms)
+
+
+def to_json(finalist: Finalist) -> dict[str, Any]:
+    return {
+        "number": finalist.evaluation.number,
+        "arch": finalist.evaluation.arch.to_json(),
+        "search_accuracy": finalist.evaluation.accuracy,
+        "predicted_ms": finalist.evaluation.latency_ms,
+        "val_accuracy": finalist.accuracy,
+        "latency_ms": finalist.latency_ms,
+        "passes": finalist.passes,
+        "p50_ms": finalist.p50_ms,
+        "p90_ms": finalist.p90_ms,
+        "aa_ratio": finalist.aa_ratio,
+    }

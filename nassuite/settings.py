@@ -1,0 +1,160 @@
+"""Every setting of a search in one value: checked once, written to ``study.toml``, read again at resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nassuite.errors import InputError
+from nassuite.records import write_bytes
+from nassuite.resources import find_toml, shipped_names
+
+FIELDS_OF_A_SUPERNET = ("data", "size", "train_images", "class_weights", "space", "epochs", "batch_size", "lr")
+"""What a supernet depends on, beside the seed: a run that reuses one must agree on these."""
+
+
+def _option(default: Any, help: str, **more: Any) -> Any:
+    factory = {"default": default}
+    return dataclasses.field(metadata={"help": help, **more}, **factory)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of ``nassuite search``; the metadata's ``help`` is what ``--help`` prints.
+
+    A None stands for "chosen to fit the data", and is resolved before a run begins.
+    """
+
+    budget_ms: tuple[float, ...] = _option((), "latency budget in milliseconds; may be given several times")
+    data: str = _option("digits", "digits, folder:DIR, or cifar10|cifar100|fashion-mnist[:DIR]")
+    size: int | None = _option(None, "side of the images in pixels (default: fits the data)")
+    train_images: int | None = _option(None, "train on a stratified subset of this many images")
+    metric: str = _option("top1", "what accuracy means", choices=("top1", "balanced", "f1"))
+    class_weights: str = _option("none", "auto weighs rare classes up", choices=("none", "auto"))
+    space: str | None = _option(None, "search space: a shipped name or a TOML file (default: fits the size)")
+    percentile: int = _option(50, "the latency percentile that has to keep the budget", choices=(50, 90))
+    confidence: float = _option(0.99, "confidence of the certificate")
+    runtime: str = _option("onnxruntime", "what the exported file runs on", choices=("onnxruntime",))
+    threads: int = _option(1, "threads of the runtime")
+    epochs: int | None = _option(None, "epochs of the supernet (default: fits the data)")
+    batch_size: int | None = _option(None, "images in a training step (default: fits the data)")
+    lr: float = _option(0.1, "peak learning rate of the supernet")
+    calibration: int = _option(96, "architectures measured to fit the latency predictor")
+    trials: int = _option(200, "distinct architectures evaluated by the search")
+    sampler: str = _option("nsga2", "Optuna sampler", choices=("nsga2", "tpe", "gp", "random"))
+    workers: int = _option(1, "processes that search together")
+    finetune_epochs: int | None = _option(None, "epochs of distillation of a winner (default: fits the data)")
+    prune: float = _option(0.3, "fraction of the winner's inner channels that pruning removes")
+    prune_epochs: int | None = _option(None, "epochs of distillation after pruning (default: a third)")
+    device: str = _option("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    seed: int = _option(0, "seed of everything random")
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def resolved(self, *, images: int, size: int, device: str) -> Settings:
+        """Fills in what is None, for ``images`` training images of ``size`` pixels."""
+        epochs = self.epochs if self.epochs is not None else _between(8, 24_000 / images, 24)
+        finetune = self.finetune_epochs if self.finetune_epochs is not None else 2 * epochs
+        return dataclasses.replace(
+            self,
+            size=size,
+            device=device,
+            space=self.space or ("tiny" if size <= 48 else "mobile"),
+            epochs=epochs,
+            batch_size=self.batch_size or _between(32, images / 32 // 16 * 16, 128),
+            finetune_epochs=finetune,
+            prune_epochs=self.prune_epochs if self.prune_epochs is not None else math.ceil(finetune / 3),
+        )
+
+    def to_toml(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+
+
+def _between(low: int, value: float, high: int) -> int:
+    return int(min(max(low, value), high))
+
+
+def settings_types() -> dict[str, tuple[type, bool]]:
+    """Name of each setting to the type of one value, and whether there may be several."""
+    found = {}
+    for name, hint in typing.get_type_hints(Settings).items():
+        arguments = [a for a in typing.get_args(hint) if a not in (type(None), Ellipsis)]
+        found[name] = (arguments[0] if arguments else hint, typing.get_origin(hint) is tuple)
+    return found
+
+
+def _check(settings: Settings) -> None:
+    for field in dataclasses.fields(settings):
+        choices = field.metadata.get("choices")
+        value = getattr(settings, field.name)
+        if choices and value not in choices:
+            raise InputError(f"{flag(field.name)} {value!r}: expected one of {', '.join(map(str, choices))}")
+    for budget in settings.budget_ms:
+        if not (math.isfinite(budget) and budget > 0):
+            raise InputError(f"--budget-ms {budget:g}: expected a positive number of milliseconds")
+    if len(set(settings.budget_ms)) != len(settings.budget_ms):
+        raise InputError(f"--budget-ms {' '.join(f'{b:g}' for b in settings.budget_ms)}: give every budget once")
+    at_least = {
+        "threads": 1, "epochs": 1, "batch_size": 2, "calibration": 24, "trials": 1, "workers": 1,
+        "finetune_epochs": 0, "prune_epochs": 0, "seed": 0, "size": 8, "train_images": 1,
+    }  # fmt: skip
+    for name, least in at_least.items():
+        value = getattr(settings, name)
+        if value is not None and value < least:
+            raise InputError(f"{flag(name)} {value}: expected {least} or more")
+    if not 0 < settings.prune < 1:
+        raise InputError(f"--prune {settings.prune:g}: expected a fraction between 0 and 1")
+    if not 0.5 <= settings.confidence < 1:
+        raise InputError(f"--confidence {settings.confidence:g}: expected 0.5 or more and less than 1")
+    if not (math.isfinite(settings.lr) and settings.lr > 0):
+        raise InputError(f"--lr {settings.lr:g}: expected a positive number")
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def from_table(table: dict[str, Any], path: str) -> dict[str, Any]:
+    """Keyword arguments for ``Settings`` from a TOML table; raises InputError naming file and key."""
+    types = settings_types()
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in types:
+            raise InputError(f"{path}: no setting {key!r}: expected one of {', '.join(types)}")
+        kind, several = types[key]
+        items = value if several and isinstance(value, list) else [value]
+        for item in items:
+            numeric = kind is float and isinstance(item, int) and not isinstance(item, bool)
+            if not numeric and (not isinstance(item, kind) or isinstance(item, bool)):
+                raise InputError(f"{path}: {key} = {value!r}: expected {kind.__name__}")
+        values[key] = tuple(float(i) if kind is float else i for i in items) if several else value
+    return values
+
+
+def load_study(name: str) -> dict[str, Any]:
+    """Settings of a shipped study by name, or of a TOML file by path."""
+    path = find_toml(name, "studies")
+    if path is None:
+        known = ", ".join(shipped_names("studies"))
+        raise InputError(f"no study {name!r}: expected one of {known}, or the path of a TOML file")
+    return from_table(read_toml(path), str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path} is not a readable TOML file: {error}") from None
+
+
+def write_toml(path: Path, table: dict[str, Any]) -> None:
+    import tomli_w
+
+    write_bytes(path, tomli_w.dumps(table).encode())

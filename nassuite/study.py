@@ -1,0 +1,506 @@
+"""The whole flow on one page: images and budgets in, deployed models and a report out.
+
+data -> space -> latency -> supernet -> search -> finalists -> deploy -> report. Latency comes before the
+supernet, although DESIGN draws it after: it needs no trained weights, and a budget that nothing can keep
+is then refused in the first minute.
+
+Every stage writes what it found into the run directory when it is done, and is skipped or continued
+by the next run; only this module and the command line know that directory.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nassuite import deploy, deploy_card
+from nassuite.data import Data, DataConfig, default_augment, load_data
+from nassuite.errors import InputError
+from nassuite.export import export_onnx
+from nassuite.latency.calibrate import Sample, calibration_archs, measure_archs, sample_latencies
+from nassuite.latency.certificate import certify
+from nassuite.latency.features import features
+from nassuite.latency.meter import Meter, measure
+from nassuite.latency.predictor import Predictor, fit_predictor
+from nassuite.latency.target import Target, target_key
+from nassuite.metrics import class_weights, score
+from nassuite.nn.network import Interface, build
+from nassuite.nn.supernet import Supernet
+from nassuite.progress import Progress
+from nassuite.records import append_jsonl, environment, read_json, read_jsonl, write_json
+from nassuite.report import write_report
+from nassuite.run_directory import FileCheckpoints, RunDirectory, create_run
+from nassuite.search.driver import Evaluation, Objective, SearchConfig, evaluations, open_study, run_trials, sweep
+from nassuite.search.finalists import Finalist, choose_winner, nominate, to_json
+from nassuite.settings import Settings
+from nassuite.space import Space
+from nassuite.space_file import load_space
+from nassuite.spec import Arch
+from nassuite.summary import Inputs, report_content
+from nassuite.train.loop import TrainConfig
+from nassuite.train.recalibrate import predict, recalibrated
+from nassuite.train.sandwich import train_supernet
+
+if TYPE_CHECKING:
+    import optuna
+
+RECALIBRATION_IMAGES = 1024
+SEARCH_VAL_IMAGES = 2000
+FINALISTS = 8
+STUDY_NAME = "nassuite"
+
+
+@dataclass(frozen=True)
+class BudgetResult:
+    """What a budget led to. ``chosen`` is a variant's record, None where nothing keeps the budget."""
+
+    budget_ms: float
+    folder: Path | None
+    chosen: dict[str, Any] | None
+    variants: tuple[dict[str, Any], ...]
+    message: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    run: Path
+    results: tuple[BudgetResult, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every budget has a model with a passing certificate."""
+        return all(result.chosen is not None for result in self.results)
+
+
+def search(
+    settings: Settings | None = None,
+    *,
+    out: Path,
+    resume: bool = False,
+    reuse: Path | None = None,
+    meter: Meter = measure,
+    progress: Progress | None = None,
+    command: Sequence[str] | None = None,
+    expected_budgets: Sequence[float] | None = None,
+) -> Outcome:
+    """Searches, compresses and deploys for every budget of ``settings``, into the run directory ``out``.
+
+    ``resume`` continues the run in ``out`` with the settings that it began with. ``reuse`` is
+    another run whose supernet and latency samples serve this one. ``meter`` stands in for the
+    measurement in tests. Raises InputError for anything wrong with the input.
+    """
+    progress = progress or Progress()
+    run = create_run(out, resume=resume)
+    with run.locked():
+        if resume:
+            settings, _ = run.read_settings()
+            if expected_budgets is not None and set(expected_budgets) != set(settings.budget_ms):
+                theirs = " ".join(f"{budget:g}" for budget in settings.budget_ms)
+                raise InputError(f"--resume {out}: that run has the budgets {theirs} ms; for others use --from {out}")
+        elif settings is None or not settings.budget_ms:
+            raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
+        flow = prepare(run, settings, progress=progress, meter=meter)
+        if not resume:
+            _begin(flow, reuse, command)
+        with run.stage("latency"):
+            calibrate(flow)
+        with run.stage("supernet"):
+            train_shared_weights(flow)
+        with run.stage("search"):
+            explore(flow)
+        with run.stage("finalists"):
+            measure_finalists(flow)
+        with run.stage("deploy"):
+            results = tuple(deploy_budget(flow, budget) for budget in flow.settings.budget_ms)
+        with run.stage("report"):
+            draw(flow, results)
+        return Outcome(run.root, results, tuple(flow.notes()))
+
+
+# --- what every stage needs -------------------------------------------------------------------------
+
+
+@dataclass
+class Flow:
+    """The values that the stages share; the expensive ones are made when first asked for."""
+
+    run: RunDirectory
+    settings: Settings
+    data: Data
+    space: Space
+    meter: Meter
+    progress: Progress
+
+    @property
+    def device(self) -> str:
+        return self.settings.device
+
+    @property
+    def target(self) -> Target:
+        return Target(self.settings.runtime, self.settings.threads)
+
+    @property
+    def interface(self) -> Interface:
+        return Interface(self.data.in_chans, len(self.data.labels), self.data.mean, self.data.std)
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        weights = class_weights(self.data.train.labels, self.settings.class_weights, classes=len(self.data.labels))
+        return None if weights is None else weights.to(self.device)
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """With trained weights where there are some."""
+        supernet = Supernet(self.space, self.interface, seed=self.settings.seed)
+        found = FileCheckpoints(self.run.supernet).load()
+        if found:
+            state = {k.removeprefix("model."): v for k, v in found.tensors.items() if k.startswith("model.")}
+            supernet.load_state_dict(state)
+        return supernet.to(self.device)
+
+    @cached_property
+    def recalibration_batches(self) -> list[Tensor]:
+        subset = self.data.train.subset(RECALIBRATION_IMAGES, seed=self.settings.seed)
+        return [x for x, _ in subset.batches(256, device=self.device)]
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        return [Sample.from_json(value) for value in read_jsonl(self.run.samples)]
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        x = np.stack([features(sample.arch, self.data.in_chans) for sample in self.samples])
+        return fit_predictor(x, np.array(sample_latencies(self.samples)), seed=self.settings.seed)
+
+    @cached_property
+    def evaluated(self) -> list[Evaluation]:
+        return evaluations(self.study, self.space)
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        return open_study(self.run.journal, STUDY_NAME)
+
+    def predict_ms(self, arch: Arch) -> float:
+        return float(self.predictor.predict(features(arch, self.data.in_chans)[None])[0])
+
+    def export(self, arch: Arch, path: Path) -> None:
+        """Fresh weights: time does not depend on their values."""
+        shape = (self.data.in_chans, arch.resolution, arch.resolution)
+        export_onnx(build(arch, self.interface), path, input_shape=shape, check=False)
+
+    def training(self, epochs: int, lr: float, seed: int) -> TrainConfig:
+        assert self.settings.batch_size is not None
+        return TrainConfig(
+            epochs, self.settings.batch_size, lr, seed=seed, augment=default_augment(self.data)
+        )
+
+    def notes(self) -> list[str]:
+        return budget_notes(self.settings.budget_ms, sample_latencies(self.samples))
+
+
+def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter: Meter = measure) -> Flow:
+    """Loads the data and the space, and fills in the settings that depend on them."""
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine has no CUDA device; use --device cpu or auto")
+    space = load_space(settings.space) if settings.space else None
+    size = settings.size or (max(space.resolution) if space else None)
+    data = load_data(
+        DataConfig(settings.data, size=size, seed=settings.seed, train_images=settings.train_images), progress=progress
+    )
+    settings = settings.resolved(images=len(data.train), size=data.size, device=device)
+    assert settings.space is not None
+    space = space or load_space(settings.space)
+    if max(space.resolution) != data.size:
+        data = data.resized(max(space.resolution))
+        settings = replace(settings, size=data.size)
+    return Flow(run, settings, data, space, meter, progress)
+
+
+def _begin(flow: Flow, reuse: Path | None, command: Sequence[str] | None) -> None:
+    facts = {
+        "command": shlex.join(command) if command else "nassuite.search(...)",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "data_digest": flow.data.digest,
+        "space_digest": flow.space.digest,
+        "target": flow.target.key,
+        "environment": _without_none(environment()),
+    }
+    if reuse is not None:
+        flow.settings = _adopt(flow, RunDirectory(reuse), facts)
+        facts["reused"] = str(reuse)
+    flow.run.write_settings(flow.settings, facts)
+
+
+def _adopt(flow: Flow, other: RunDirectory, facts: dict[str, Any]) -> Settings:
+    """Copies another run's supernet and latency samples, if they are of the same data, space and target."""
+    theirs, their_facts = other.read_settings()
+    for what in ("data_digest", "space_digest"):
+        if their_facts.get(what) != facts[what]:
+            name = what.split("_")[0]
+            raise InputError(
+                f"--from {other.root}: its {name} is not this run's ({getattr(theirs, name)}, here "
+                f"{getattr(flow.settings, name)}); a supernet serves only the {name} it was trained for"
+            )
+    checkpoint = FileCheckpoints(other.supernet).load()
+    if checkpoint is None or "supernet" not in other.stages_done():
+        raise InputError(f"--from {other.root}: its supernet is not trained yet; continue it with --resume first")
+    FileCheckpoints(flow.run.supernet).save(checkpoint)
+    if their_facts.get("target") == facts["target"]:
+        for sample in read_jsonl(other.samples):
+            append_jsonl(flow.run.samples, sample)
+    trained = ("epochs", "batch_size", "lr", "seed")
+    return replace(flow.settings, **{name: getattr(theirs, name) for name in trained})
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return value
+
+
+# --- stages -----------------------------------------------------------------------------------------
+
+
+def calibrate(flow: Flow) -> None:
+    """Measures architectures for the predictor, prints its held-out error, refuses hopeless budgets."""
+    archs = calibration_archs(flow.space, flow.settings.calibration, flow.settings.seed)
+    measure_archs(
+        archs, flow.export, flow.meter, flow.target,
+        known=flow.samples, save=lambda s: append_jsonl(flow.run.samples, s.to_json()),
+        progress=flow.progress, seed=flow.settings.seed,
+    )  # fmt: skip
+    del flow.samples  # read again, now with the new ones
+    if not flow.run.predictor.exists():
+        flow.progress.say(f"latency predictor ({flow.predictor.model}): {flow.predictor.error}")
+        facts = {"model": flow.predictor.model, **flow.predictor.error.to_json()}
+        write_json(flow.run.predictor, facts)
+    fastest = min(sample_latencies(flow.samples))
+    if all(budget < fastest * 0.8 for budget in flow.settings.budget_ms):
+        flow.progress.say(
+            f"no architecture keeps {', '.join(f'{b:g} ms' for b in flow.settings.budget_ms)}: the fastest measured "
+            f"takes {fastest:.3g} ms"
+        )
+
+
+def train_shared_weights(flow: Flow) -> None:
+    settings = flow.settings
+    assert settings.epochs is not None
+    val = flow.data.val.subset(SEARCH_VAL_IMAGES, seed=settings.seed)
+    ends = [flow.space.extreme(which) for which in ("largest", "smallest")]
+    started = time.monotonic()
+
+    def after_epoch() -> dict[str, float]:
+        accuracies = [accuracy_of(flow, arch, val.to(flow.device)) for arch in ends]
+        seconds = round(time.monotonic() - started, 1)
+        return {"val_largest": accuracies[0], "val_smallest": accuracies[1], "seconds": seconds}
+
+    config = flow.training(settings.epochs, settings.lr, settings.seed)
+    log = train_supernet(
+        flow.supernet, flow.data.train, config,
+        device=flow.device, class_weights=flow.class_weights,
+        checkpoints=FileCheckpoints(flow.run.supernet), progress=flow.progress, after_epoch=after_epoch,
+    )  # fmt: skip
+    write_json(flow.run.root / "supernet" / "log.json", log)
+
+
+def accuracy_of(flow: Flow, arch: Arch, val: Any) -> float:
+    """Inherited validation accuracy of one architecture, by the run's metric."""
+    network = recalibrated(flow.supernet, arch, flow.recalibration_batches)
+    logits = predict(network, (x for x, _ in val.batches(512, device=flow.device)), arch.resolution)
+    return score(logits, val.labels, metric=flow.settings.metric)
+
+
+def explore(flow: Flow) -> None:
+    """The Optuna study, in this process or in several that share the journal."""
+    sweep(flow.study)
+    if flow.settings.workers == 1:
+        _search_here(flow)
+        return
+    context = torch.multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_search_worker, args=(flow.run.root,), daemon=True)
+        for _ in range(flow.settings.workers)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    sweep(flow.study)
+    if any(worker.exitcode for worker in workers):
+        flow.progress.say("a search process ended early; this one finishes its share")
+    _search_here(flow)
+
+
+def _search_worker(root: Path) -> None:
+    run = RunDirectory(root)
+    settings, _ = run.read_settings()
+    torch.set_num_threads(max(1, torch.get_num_threads() // settings.workers))
+    _search_here(prepare(run, settings, progress=Progress(enabled=False)))
+
+
+def _search_here(flow: Flow) -> None:
+    settings = flow.settings
+    val = flow.data.val.subset(SEARCH_VAL_IMAGES, seed=settings.seed).to(flow.device)
+    objective = Objective(lambda arch: accuracy_of(flow, arch, val), flow.predict_ms)
+    limit = max(settings.budget_ms)
+    config = SearchConfig(settings.trials, limit, settings.sampler, settings.seed)
+    run_trials(flow.study, flow.space, objective, config, flow.progress)
+
+
+def measure_finalists(flow: Flow) -> None:
+    """Exports and measures the most accurate architectures around each budget, and picks the winners."""
+    if flow.run.finalists.exists():
+        return
+    entries = {}
+    for budget in flow.settings.budget_ms:
+        finalists: list[Finalist] = []
+        # Each round reaches lower, should the predictor have been too hopeful.
+        for reach in (1.0, 0.92, 0.8, 0.6):
+            nominated = nominate(flow.evaluated, budget * reach, FINALISTS)
+            new = [e for e in nominated if all(f.evaluation.number != e.number for f in finalists)]
+            finalists += _measured(flow, new, budget)
+            if any(f.passes for f in finalists):
+                break
+        winner = choose_winner(finalists)
+        entries[f"{budget:g}"] = {
+            "finalists": [to_json(f) for f in finalists],
+            "winner": None if winner is None else to_json(winner),
+        }
+    write_json(flow.run.finalists, entries)
+
+
+def _measured(flow: Flow, nominated: Sequence[Evaluation], budget: float) -> list[Finalist]:
+    import tempfile
+
+    if not nominated:
+        return []
+    settings = flow.settings
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{e.arch.digest}.onnx" for e in nominated]
+        for evaluation, path in zip(nominated, paths, strict=True):
+            flow.export(evaluation.arch, path)
+        measurements = flow.meter(paths, flow.target, progress=flow.progress, seed=settings.seed)
+    found = []
+    labels = flow.data.val.labels.numpy()
+    for evaluation, measurement in zip(nominated, measurements, strict=True):
+        network = recalibrated(flow.supernet, evaluation.arch, flow.recalibration_batches)
+        batches = (x for x, _ in flow.data.val.batches(512, device=flow.device))
+        logits = predict(network, batches, evaluation.arch.resolution).cpu().numpy()
+        certificate = certify(measurement, budget, percentile=settings.percentile, confidence=settings.confidence)
+        found.append(
+            Finalist(
+                evaluation,
+                accuracy=score(logits, labels, metric=settings.metric),
+                correct=logits.argmax(1) == labels,
+                latency_ms=certificate.percentile_ms,
+                passes=certificate.verdict == "pass",
+                p50_ms=measurement.p50_ms,
+                p90_ms=measurement.p90_ms,
+                aa_ratio=max(measurement.aa_ratios, key=lambda ratio: abs(ratio - 1)),
+            )
+        )
+    return found
+
+
+def deploy_budget(flow: Flow, budget: float) -> BudgetResult:
+    """Distils, prunes, quantises, exports and certifies the winner of one budget; test is read last."""
+    winner = read_json(flow.run.finalists)[f"{budget:g}"]["winner"]
+    if winner is None:
+        return BudgetResult(budget, None, None, (), _miss(flow, budget))
+    folder = flow.run.deploy(budget)
+    if not (folder / "card.json").exists():
+        _deploy(flow, budget, Arch.from_json(winner["arch"]), folder)
+    card = read_json(folder / "card.json")
+    chosen = next((v for v in card["variants"] if v["chosen"]), None)
+    message = "" if chosen else f"no variant of the winner keeps {budget:g} ms with a certificate"
+    return BudgetResult(budget, folder, chosen, tuple(card["variants"]), message)
+
+
+def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
+    settings = flow.settings
+    dense, pruned, record = compressed(flow, arch)
+    variants = deploy.export_variants(
+        dense, pruned, arch, flow.data, folder, metric=settings.metric, progress=flow.progress
+    )
+    variants = deploy.certify_variants(
+        variants, budget, flow.meter, flow.target, percentile=settings.percentile,
+        confidence=settings.confidence, progress=flow.progress, seed=settings.seed,
+    )  # fmt: skip
+    chosen = deploy.choose_variant(variants)
+    deploy_card.write(
+        folder, variants, chosen, arch=arch, data=flow.data, budget_ms=budget, metric=settings.metric,
+        prune_record=record.to_json(),
+    )  # fmt: skip
+
+
+def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
+    """The winner, distilled from the largest subnet; and its pruned form, distilled from the winner."""
+    settings = flow.settings
+    assert settings.finetune_epochs is not None and settings.prune_epochs is not None
+    teacher = deploy.choose_teacher(flow.supernet, flow.recalibration_batches, flow.data.val, metric=settings.metric)
+    common = {"device": flow.device, "class_weights": flow.class_weights, "progress": flow.progress}
+    dense = deploy.distil(
+        recalibrated(flow.supernet, arch, flow.recalibration_batches), arch, flow.data,
+        flow.training(settings.finetune_epochs, settings.lr / 2, settings.seed + 1),
+        teacher=teacher.network, teacher_resolution=teacher.arch.resolution,
+        checkpoints=FileCheckpoints(flow.run.training(f"{arch.digest}-dense")),
+        description="distilling the winner", **common,
+    )  # fmt: skip
+    pruned, record = deploy.prune_winner(dense, arch, flow.data, settings.prune)
+    pruned = deploy.distil(
+        pruned, arch, flow.data,
+        flow.training(settings.prune_epochs, settings.lr / 4, settings.seed + 2),
+        teacher=dense, teacher_resolution=arch.resolution,
+        checkpoints=FileCheckpoints(flow.run.training(f"{arch.digest}-pruned")),
+        description="distilling the pruned winner", **common,
+    )  # fmt: skip
+    return dense.cpu(), pruned, record
+
+
+def draw(flow: Flow, results: Sequence[BudgetResult]) -> None:
+    _, facts = flow.run.read_settings()
+    held_out = [(float(p), float(m)) for p, m in flow.predictor.held_out]
+    content = report_content(
+        Inputs(
+            flow.run, flow.settings, facts, flow.data, flow.space, flow.evaluated, held_out,
+            notes=flow.notes(), misses=[r.message for r in results if r.message],
+        )
+    )  # fmt: skip
+    write_report(content, flow.run.report)
+
+
+# --- words ------------------------------------------------------------------------------------------
+
+
+def budget_notes(budgets: Sequence[float], latencies: Sequence[float]) -> list[str]:
+    """For budgets that every architecture keeps: where they would begin to bind."""
+    slowest = max(latencies)
+    return [
+        f"the budget of {budget:g} ms does not bind: the slowest architecture measured takes {slowest:.3g} ms, "
+        "so only a budget below that would"
+        for budget in budgets
+        if budget >= slowest
+    ]
+
+
+def _miss(flow: Flow, budget: float) -> str:
+    entry = read_json(flow.run.finalists)[f"{budget:g}"]
+    measured = [f["latency_ms"] for f in entry["finalists"]]
+    fastest = min([*measured, *sample_latencies(flow.samples)])
+    return (
+        f"no architecture keeps {budget:g} ms: the fastest measured takes {fastest:.3g} ms, "
+        f"{100 * (fastest / budget - 1):.0f} % over"
+    )

@@ -1,0 +1,153 @@
+"""What the commands print on stdout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from nassuite.errors import InputError
+from nassuite.records import environment
+from nassuite.run_directory import STAGES, RunDirectory
+
+if TYPE_CHECKING:
+    from nassuite.space import Space
+    from nassuite.study import Outcome
+
+
+def _console() -> Console:
+    # Piped, a table must not be cut to the 80 columns of a terminal that is not there.
+    return Console(width=None if os.isatty(1) else 160, highlight=False, soft_wrap=True)
+
+
+def print_outcome(outcome: Outcome) -> None:
+    console = _console()
+    for note in outcome.notes:
+        console.print(f"note: {note}")
+    for result in outcome.results:
+        if result.folder is None:
+            console.print(f"{result.budget_ms:g} ms: {result.message}")
+            continue
+        table = Table(title=f"budget {result.budget_ms:g} ms", title_justify="left", box=None, pad_edge=False)
+        for name in ("", "variant", "p50 ms", "p90 ms", "certificate", "validation", "test", "95 % interval", "kB"):
+            table.add_column(name, justify="left" if name in ("", "variant", "certificate") else "right")
+        for v in result.variants:
+            low, high = v["test"]["interval"]
+            table.add_row(
+                "*" if v["chosen"] else "", v["name"], f"{v['p50_ms']:.3f}", f"{v['p90_ms']:.3f}", v["verdict"],
+                f"{v['val_accuracy']:.2%}", f"{v['test']['accuracy']:.2%}", f"{low:.1%} to {high:.1%}",
+                f"{v['size_bytes'] / 1000:.0f}",
+            )  # fmt: skip
+        console.print(table)
+        if result.message:
+            console.print(result.message)
+        else:
+            console.print(f"deploy {result.folder / 'model.onnx'}")
+    console.print(f"report {outcome.run / 'report' / 'index.html'}")
+
+
+def print_status(run: RunDirectory) -> None:
+    settings, facts = run.read_settings()
+    done, seconds = run.stages_done(), run.stage_seconds()
+    console = _console()
+    console.print(f"{run.root}: {settings.data}, space {settings.space}, begun {facts['started']}")
+    for stage in STAGES:
+        state = "done" if stage in done else "left"
+        detail = _detail(run, settings, stage)
+        spent = f" {seconds[stage]:.0f} s" if stage in seconds else ""
+        console.print(f"  {stage:<10} {state}{spent}{detail}")
+    left = [stage for stage in STAGES if stage not in done]
+    if left:
+        console.print(f"continue with: nassuite search --resume {run.root}")
+
+
+def _detail(run: RunDirectory, settings: Any, stage: str) -> str:
+    if stage == "latency":
+        from nassuite.records import read_jsonl
+
+        return f" ({len(read_jsonl(run.samples))} of {settings.calibration} samples)"
+    if stage == "supernet" and run.supernet.is_file():
+        import json
+
+        from safetensors import safe_open
+
+        with safe_open(run.supernet, framework="np") as file:
+            meta = json.loads(file.metadata()["meta"])
+        return f" (step {meta['step']}, {len(meta['log'])} of {settings.epochs} epochs)"
+    if stage == "deploy":
+        done = [b for b in settings.budget_ms if (run.deploy(b) / "card.json").exists()]
+        return f" ({len(done)} of {len(settings.budget_ms)} budgets)"
+    return ""
+
+
+def print_space(space: Space) -> None:
+    import torch
+
+    from nassuite.latency.cost import cost
+    from nassuite.nn.network import Interface, Network
+
+    console = _console()
+    console.print(f"space {space.name}: {space.size:.4g} architectures, resolution {_choices(space.resolution)}")
+    table = Table(box=None, pad_edge=False)
+    for column in ("stage", "width", "depth", "stride", "operator", "kernel", "expand", "se", "act"):
+        table.add_column(column)
+    table.add_row("stem", _choices(space.stem_width), "1", str(space.stem_stride), "convolution", str(space.stem_kernel))
+    for number, stage in enumerate(space.stages):
+        table.add_row(
+            str(number), _choices(stage.width), _choices(stage.depth), str(stage.stride), _choices(stage.operator),
+            _choices(stage.kernel), _choices(stage.expand), _choices(stage.se), _choices(stage.act),
+        )  # fmt: skip
+    table.add_row("head", _choices(space.head_width), "1", "1", "pointwise")
+    console.print(table)
+    interface = Interface(3, 1000 if max(space.resolution) > 64 else 10, (0.5,) * 3, (0.25,) * 3)
+    for which in ("smallest", "largest"):
+        found = []
+        for operator in space.operators:
+            arch = space.extreme(which, operator)
+            with torch.device("meta"):
+                network = Network(arch, interface)
+            found.append(cost(network, (3, arch.resolution, arch.resolution)))
+        pick = min if which == "smallest" else max
+        macs, params = pick(c.macs for c in found), pick(c.params for c in found)
+        console.print(
+            f"{which}: {macs / 1e6:.2f} M MACs, {params / 1e6:.3f} M parameters "
+            f"({interface.num_classes} classes, one operator throughout)"
+        )
+
+
+def _choices(values: tuple[Any, ...]) -> str:
+    return " ".join(f"{v:g}" if isinstance(v, float) else str(v).lower() for v in values)
+
+
+def print_doctor(data: str) -> int:
+    """Returns the exit code: 0 if a search could start here."""
+    console = _console()
+    found = environment()
+    cpu = found["cpu"]
+    console.print(f"cpu      {cpu['name']}, {found['cores']} cores, {' '.join(cpu['flags']) or 'no flags known'}")
+    console.print(f"system   {found['system']} {found['machine']}, Python {found['python']}")
+    console.print("packages " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()))
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device: training on the CPU"
+    console.print(f"device   {device}")
+    import onnxruntime
+
+    console.print(f"runtime  onnxruntime {onnxruntime.__version__}: {', '.join(onnxruntime.get_available_providers())}")
+    free = shutil.disk_usage(".").free
+    console.print(f"disk     {free / 1e9:.1f} GB free here" + ("" if free > 1e9 else ": too little, a run takes up to 1 GB"))
+    from nassuite.data import DataConfig, load_data
+
+    try:
+        images = load_data(DataConfig(data))
+    except InputError as error:
+        console.print(f"data     {error}")
+        return 2
+    console.print(
+        f"data     {data}: {len(images.train)} train, {len(images.val)} val, {len(images.test)} test images, "
+        f"{len(images.labels)} classes, {len(images.skipped)} unreadable"
+    )
+    return 0

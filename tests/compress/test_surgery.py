@@ -1,0 +1,46 @@
+import torch
+
+from nassuite.compress.surgery import cut, find_groups
+
+
+def example():
+    return torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_kept_positions_rebuild_every_pruned_tensor(make_network):
+    model = make_network("ghost", se=True)
+    history = [
+        ("blocks.0.expand.primary.conv", True, (0, 2, 9)),
+        ("head.conv.conv", True, tuple(range(5, 60))),
+    ]
+    pruned, kept = cut(model, history, example())
+    dense = model.state_dict()
+    for name, tensor in pruned.state_dict().items():
+        assert torch.equal(tensor, dense[name].flatten()[kept[name]])
+        assert tensor.dtype == dense[name].dtype
+    assert pruned.head.classifier.in_features == 9
+    # Both halves of the ghost module lose the same channels.
+    removed = set(range(48)) - {
+        int(i) % 48 for i in kept["blocks.0.project.primary.conv.weight"][0].flatten()
+    }
+    assert removed == {0, 2, 9, 24, 26, 33}
+
+
+def test_groups_name_their_members_and_the_period_of_grouped_layers(make_network):
+    groups, failed = find_groups(make_network("group_dwcb"), example())
+    assert not failed
+    by_root = {group.root: group for group in groups}
+    hidden = by_root["blocks.0.expand"]
+    assert (hidden.width, hidden.period, hidden.reaches_output) == (48, 2, False)
+    assert [(m.module, m.side) for m in hidden.members] == [
+        ("blocks.0.expand", "out"),
+        ("blocks.0.project", "in"),
+    ]
+    assert by_root["head.classifier"].reaches_output
+    ghost = {g.root: g for g in find_groups(make_network("ghost"), example())[0]}[
+        "blocks.0.expand.primary.conv"
+    ]
+    (readers,) = (m for m in ghost.members if m.module == "blocks.0.project.primary.conv")
+    assert sorted(zip(readers.channels, readers.roots, strict=True)) == [
+        (channel, channel % 24) for channel in range(48)
+    ]

@@ -1,0 +1,100 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sample import empty_content, sample_content
+
+from nassuite.report.front import CROWD, build_front, pareto_evaluations
+from nassuite.report.placement import place_labels
+
+CONTENT = sample_content()
+
+
+def test_every_evaluation_is_drawn_or_counted_as_omitted():
+    front = build_front(CONTENT)
+    drawn = sum(mark.kind in ("dominated", "front") for mark in front.marks)
+    assert drawn + front.omitted == len(CONTENT.evaluations)
+    assert front.omitted > 0  # the sample has outliers
+
+
+def test_front_finalists_deployed_and_budgets_are_always_inside_the_axes():
+    front = build_front(CONTENT)
+    (low, high), (bottom, top) = front.latency_limits_ms, front.accuracy_limits
+    for mark in front.marks:
+        assert low <= mark.latency_ms <= high
+        assert bottom <= mark.accuracy <= top
+    assert all(low <= budget <= high for budget in CONTENT.budgets_ms)
+
+
+def test_steps_rise_and_are_the_evaluations_on_the_front():
+    front = build_front(CONTENT)
+    assert list(front.steps) == [(e.predicted_ms, e.accuracy) for e in pareto_evaluations(CONTENT)]
+    assert all(a[0] < b[0] and a[1] < b[1] for a, b in zip(front.steps, front.steps[1:], strict=False))
+
+
+def test_deployed_points_are_measured_at_the_percentile_and_on_validation():
+    for percentile in (50, 90):
+        front = build_front(dataclasses.replace(CONTENT, percentile=percentile))
+        for deployment in CONTENT.deployed:
+            for variant in deployment.variants:
+                measured = variant.p50_ms if percentile == 50 else variant.p90_ms
+                places = [(m.latency_ms, m.accuracy) for m in front.marks if m.kind == variant.name]
+                assert (measured, variant.val_accuracy) in places
+
+
+def test_a_baseline_without_validation_accuracy_is_not_drawn_at_its_test_accuracy():
+    names = [m.label for m in build_front(CONTENT).marks if m.kind == "baseline"]
+    assert names == ["plain 12-MMAC net"]
+
+
+def test_a_budget_that_does_not_bind_does_not_squeeze_the_chart():
+    front = build_front(dataclasses.replace(CONTENT, budgets_ms=(20.0,)))
+    assert front.latency_limits_ms[1] < 2.0
+
+
+def test_a_crowd_is_thinned_and_counted():
+    one = CONTENT.evaluations[0]
+    many = tuple(dataclasses.replace(one, number=n, predicted_ms=0.3 + n * 1e-5) for n in range(4 * CROWD))
+    front = build_front(dataclasses.replace(CONTENT, evaluations=many))
+    drawn = sum(mark.kind == "dominated" for mark in front.marks)
+    assert 0 < drawn <= CROWD
+    assert drawn + front.omitted == len(many) - 1
+
+
+def test_nothing_evaluated_gives_an_empty_front():
+    front = build_front(empty_content())
+    assert front.marks == ()
+    assert front.steps == ()
+    assert front.latency_limits_ms[0] < front.latency_limits_ms[1]
+    assert front.accuracy_limits[0] < front.accuracy_limits[1]
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 1.0])
+def test_one_evaluation_has_room_around_it(accuracy):
+    one = dataclasses.replace(CONTENT.evaluations[0], accuracy=accuracy)
+    content = dataclasses.replace(empty_content(), evaluations=(one,))
+    front = build_front(content)
+    assert len(front.steps) == 1
+    assert front.latency_limits_ms[0] < one.predicted_ms < front.latency_limits_ms[1]
+    assert front.accuracy_limits[0] <= accuracy < front.accuracy_limits[1]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_labels_of_marks_that_are_far_apart_cover_nothing(seed):
+    rng = np.random.default_rng(seed)
+    cells = rng.permutation(16)[:8]
+    marks = [(100.0 + 200 * (c % 4) + rng.uniform(-20, 20), 100.0 + 100 * (c // 4)) for c in cells]
+    places = place_labels(marks, ["fp32"] * 7 + [""], frame=(0, 0, 800, 500), letter=7)
+    assert places[7] is None
+    for (x, y), place in zip(marks[:7], places[:7], strict=True):
+        assert (place.x, place.y, place.anchor) == (x + 11, y + 4, "start")
+
+
+def test_a_label_gives_way_to_the_frame_and_to_another_mark():
+    frame = (0, 0, 400, 300)
+    (at_the_edge,) = place_labels([(390, 150)], ["int8"], frame=frame, letter=7)
+    assert at_the_edge.anchor == "end"
+    first, _ = place_labels([(100, 150), (125, 150)], ["int8", ""], frame=frame, letter=7)
+    assert first.anchor == "end"
