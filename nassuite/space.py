@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from nassuite.spec import OPERATORS, Activation, Arch, BlockSpec, HeadSpec, StemSpec
+from nassuite.spec import OPERATORS, SHUFFLE_CYCLE, Activation, Arch, BlockSpec, HeadSpec, StemSpec
 
 Value = int | float | str | bool
 Genes = dict[str, Value]
@@ -189,12 +189,14 @@ def _block(chosen: Mapping[str, Any], layer: int, in_channels: int, out_channels
     if not _kernel_is_fixed(op, layer):
         size = chosen["kernel"]
         used["kernel"] = ((1, size), (size, 1))[layer % 2] if op == "alt_dwcb" else (size, size)
+    if op == "shuffle" and layer > 0:
+        used["layer"] = layer % SHUFFLE_CYCLE
     return BlockSpec(
         op,
         in_channels if layer == 0 else out_channels,
         out_channels,
         stride=stride if layer == 0 else 1,
-        residual=layer > 0,
+        shortcut="pool" if layer == 0 else "identity",
         **used,
     )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Activation = Literal["relu", "relu6", "hard_swish", "silu", "gelu"]
+Shortcut = Literal["none", "identity", "pool"]
 
 
 # What each searchable operator has use for; the other fields of its BlockSpec stay at their defaults.
@@ -20,6 +21,9 @@ OPERATORS: dict[str, frozenset[str]] = {
     "group_dwcb": frozenset({"kernel", "expand", "act"}),
     "alt_dwcb": frozenset({"kernel", "expand", "act"}),
 }
+
+SHUFFLE_CYCLE = 3
+"""Shuffle units take turns in which half of the channels they transform; after so many it begins again."""
 
 
 def round_to_multiple(value: float, multiple: int = 8) -> int:
@@ -42,10 +46,12 @@ class StemSpec:
 class BlockSpec:
     """One searchable block, (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride).
 
-    ``kernel`` is (height, width), ``expand`` the ratio of the hidden width to ``in_channels``, and
-    ``residual`` says that the block keeps its shape and adds its input, so it asks for
-    stride 1 and equal widths. Fields that an operator has no use for are at their defaults, so
-    that equal networks are equal values.
+    ``kernel`` is (height, width), ``expand`` the ratio of the hidden width to ``in_channels``.
+    ``shortcut`` is "identity" in a block that keeps its shape, "pool" (average pooling and a pointwise
+    convolution) where the shape changes in a search space, "none" where a published network has none
+    or the family's own. ``layer`` is the position in the stage, for operators that alternate with it.
+    Fields that an operator has no use for are at their defaults, so that equal networks are equal
+    values.
     """
 
     op: str
@@ -56,16 +62,21 @@ class BlockSpec:
     expand: float = 1.0
     se: bool = False
     act: Activation = "relu"
-    residual: bool = False
+    shortcut: Shortcut = "none"
+    layer: int = 0
 
     @property
     def hidden_channels(self) -> int:
         """Width between the two pointwise convolutions, a multiple of 8 unless nothing is expanded."""
         return self.in_channels if self.expand == 1.0 else round_to_multiple(self.in_channels * self.expand)
 
+    @property
+    def keeps_shape(self) -> bool:
+        return self.shortcut == "identity"
+
     def __post_init__(self) -> None:
-        if self.residual and (self.stride != 1 or self.in_channels != self.out_channels):
-            raise ValueError(f"a residual block must keep its shape: {self}")
+        if self.keeps_shape and (self.stride != 1 or self.in_channels != self.out_channels):
+            raise ValueError(f"a block with an identity shortcut must keep its shape: {self}")
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from nassuite import deploy, deploy_card
 from nassuite.data import Data, DataConfig, default_augment, load_data
 from nassuite.errors import InputError
 from nassuite.export import export_onnx
-from nassuite.latency.calibrate import Sample, calibration_archs, measure_archs, sample_latencies
+from nassuite.latency.calibrate import Sample, calibration_archs, measure_archs
 from nassuite.latency.certificate import certify
 from nassuite.latency.features import features
-from nassuite.latency.meter import Meter, measure
+from nassuite.latency.meter import Meter, measure, normalised_ms
 from nassuite.latency.predictor import Predictor, fit_predictor
 from nassuite.latency.target import Target, target_key
 from nassuite.metrics import class_weights, score
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 RECALIBRATION_IMAGES = 1024
 SEARCH_VAL_IMAGES = 2000
 FINALISTS = 8
+LEAST_SAMPLES = 24
 STUDY_NAME = "nassuite"
 
 
@@ -170,7 +171,8 @@ class Flow:
 
     @cached_property
     def recalibration_batches(self) -> list[Tensor]:
-        subset = self.data.train.subset(RECALIBRATION_IMAGES, seed=self.settings.seed)
+        count = min(RECALIBRATION_IMAGES, len(self.data.train) // 2)
+        subset = self.data.train.subset(count, seed=self.settings.seed)
         return [x for x, _ in subset.batches(256, device=self.device)]
 
     @cached_property
@@ -179,8 +181,10 @@ class Flow:
 
     @cached_property
     def predictor(self) -> Predictor:
-        x = np.stack([features(sample.arch, self.data.in_chans) for sample in self.samples])
-        return fit_predictor(x, np.array(sample_latencies(self.samples)), seed=self.settings.seed)
+        quiet = [sample for sample in self.samples if not sample.noisy]
+        samples = quiet if len(quiet) >= LEAST_SAMPLES else self.samples
+        x = np.stack([features(sample.arch, self.data.in_chans) for sample in samples])
+        return fit_predictor(x, np.array(normalised_ms(samples)), seed=self.settings.seed)
 
     @cached_property
     def evaluated(self) -> list[Evaluation]:
@@ -205,7 +209,7 @@ class Flow:
         )
 
     def notes(self) -> list[str]:
-        return budget_notes(self.settings.budget_ms, sample_latencies(self.samples))
+        return budget_notes(self.settings.budget_ms, normalised_ms(self.samples))
 
 
 def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter: Meter = measure) -> Flow:
@@ -282,12 +286,12 @@ def calibrate(flow: Flow) -> None:
         known=flow.samples, save=lambda s: append_jsonl(flow.run.samples, s.to_json()),
         progress=flow.progress, seed=flow.settings.seed,
     )  # fmt: skip
-    del flow.samples  # read again, now with the new ones
+    flow.__dict__.pop("samples", None)  # read again, now with the new ones
     if not flow.run.predictor.exists():
         flow.progress.say(f"latency predictor ({flow.predictor.model}): {flow.predictor.error}")
         facts = {"model": flow.predictor.model, **flow.predictor.error.to_json()}
         write_json(flow.run.predictor, facts)
-    fastest = min(sample_latencies(flow.samples))
+    fastest = min(normalised_ms(flow.samples))
     if all(budget < fastest * 0.8 for budget in flow.settings.budget_ms):
         flow.progress.say(
             f"no architecture keeps {', '.join(f'{b:g} ms' for b in flow.settings.budget_ms)}: the fastest measured "
@@ -499,7 +503,7 @@ def budget_notes(budgets: Sequence[float], latencies: Sequence[float]) -> list[s
 def _miss(flow: Flow, budget: float) -> str:
     entry = read_json(flow.run.finalists)[f"{budget:g}"]
     measured = [f["latency_ms"] for f in entry["finalists"]]
-    fastest = min([*measured, *sample_latencies(flow.samples)])
+    fastest = min([*measured, *normalised_ms(flow.samples)])
     return (
         f"no architecture keeps {budget:g} ms: the fastest measured takes {fastest:.3g} ms, "
         f"{100 * (fastest / budget - 1):.0f} % over"

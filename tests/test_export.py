@@ -34,7 +34,7 @@ def network(op: str = "inverted_residual", **settings: object) -> Network:
         known["expand"] = 2.0
     blocks = (
         BlockSpec(op, 16, 24, stride=2, **known),
-        BlockSpec(op, 24, 24, residual=True, **known),
+        BlockSpec(op, 24, 24, shortcut="identity", **known),
     )
     arch = Arch(32, StemSpec(16, stride=2), (blocks,), HeadSpec(32))
     made = build(arch, Interface(3, 10, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)))

@@ -11,6 +11,8 @@ from nassuite.blocks.layers import (
     Segments,
     SqueezeExcite,
     half,
+    make_shortcut,
+    shortcut_layout,
     squeeze_excite_layout,
     squeezed_channels,
     stream,
@@ -41,9 +43,9 @@ def _ghost_layout(name: str, primary: Segments, inputs: Segments) -> Layout:
 class GhostBottleneck(nn.Module):
     """Ghost expansion, depthwise convolution at stride 2, squeeze-and-excitation, ghost projection.
 
-    (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride). Where the shape changes, the
-    shortcut is a depthwise and a pointwise convolution, as in the authors' code. ``kernel`` is that of
-    the depthwise convolutions; the cheap ones stay 3x3 (paper, section 4.1.1).
+    (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride). With ``shortcut`` "none" it has
+    that of the authors' code where the shape changes, a depthwise and a pointwise convolution.
+    ``kernel`` is that of the depthwise convolutions; the cheap ones stay 3x3 (paper, section 4.1.1).
     """
 
     def __init__(self, spec: BlockSpec) -> None:
@@ -57,27 +59,23 @@ class GhostBottleneck(nn.Module):
         )
         self.se = SqueezeExcite(hidden, squeezed_channels(hidden)) if spec.se else nn.Identity()
         self.project = GhostModule(hidden, spec.out_channels, None)
-        self.residual = spec.residual
-        self.shortcut = (
-            nn.Identity()
-            if spec.residual
-            else nn.Sequential(
-                ConvBN(
-                    spec.in_channels,
-                    spec.in_channels,
-                    spec.kernel,
-                    stride=spec.stride,
-                    groups=spec.in_channels,
-                ),
-                ConvBN(spec.in_channels, spec.out_channels),
-            )
+        self.ends_in_sum = spec.shortcut != "none"
+        self.shortcut = make_shortcut(spec) or nn.Sequential(
+            ConvBN(
+                spec.in_channels,
+                spec.in_channels,
+                spec.kernel,
+                stride=spec.stride,
+                groups=spec.in_channels,
+            ),
+            ConvBN(spec.in_channels, spec.out_channels),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.shortcut(x) + self.project(self.se(self.depthwise(self.expand(x))))
 
     def last_batch_norms(self) -> tuple[nn.BatchNorm2d, ...]:
-        return (self.project.primary.bn, self.project.cheap.bn) if self.residual else ()
+        return (self.project.primary.bn, self.project.cheap.bn) if self.ends_in_sum else ()
 
     @staticmethod
     def layout(spec: BlockSpec) -> Layout:
@@ -91,4 +89,5 @@ class GhostBottleneck(nn.Module):
             **_ghost_layout("project", half(spec.out_channels), hidden),
             "shortcut.0": (inputs, (1,)),
             "shortcut.1": (outputs, inputs),
+            **shortcut_layout(spec),
         }

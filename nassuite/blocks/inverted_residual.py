@@ -9,6 +9,8 @@ from nassuite.blocks.layers import (
     ConvBN,
     Layout,
     SqueezeExcite,
+    make_shortcut,
+    shortcut_layout,
     squeeze_excite_layout,
     squeezed_channels,
     stream,
@@ -26,7 +28,7 @@ class InvertedResidual(nn.Module):
     def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
         hidden = spec.hidden_channels
-        self.residual = spec.residual
+        self.shortcut = make_shortcut(spec)
         self.expand = (
             ConvBN(spec.in_channels, hidden, act=spec.act) if spec.expand != 1.0 else nn.Identity()
         )
@@ -38,10 +40,10 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.project(self.se(self.depthwise(self.expand(x))))
-        return x + y if self.residual else y
+        return y if self.shortcut is None else self.shortcut(x) + y
 
     def last_batch_norms(self) -> tuple[nn.BatchNorm2d, ...]:
-        return (self.project.bn,) if self.residual else ()
+        return (self.project.bn,) if self.shortcut is not None else ()
 
     @staticmethod
     def layout(spec: BlockSpec) -> Layout:
@@ -51,4 +53,5 @@ class InvertedResidual(nn.Module):
             "depthwise": (hidden, (1,)),
             **squeeze_excite_layout("se", hidden),
             "project": (stream(spec.out_channels), hidden),
+            **shortcut_layout(spec),
         }

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nassuite.spec import Activation, round_to_multiple
+from nassuite.spec import Activation, BlockSpec, round_to_multiple
 
 Segments = tuple[int, ...]
 """Channels of one tensor dimension as consecutive segments; a narrower one keeps a prefix of each."""
@@ -43,8 +43,9 @@ def half(channels: int) -> Segments:
 
 
 def activation(name: Activation) -> nn.Module:
-    # Not in place: the same tensor may be another block's residual input.
-    return _ACTIVATIONS[name]()
+    """To be put behind a convolution or a batch norm only, whose gradients do not need their output."""
+    kind = _ACTIVATIONS[name]
+    return kind() if kind is nn.GELU else kind(inplace=True)
 
 
 class ConvBN(nn.Module):
@@ -113,6 +114,42 @@ class LayerScale(nn.Module):
         return x * self.weight[:, None, None]
 
 
+class PoolShortcut(nn.Module):
+    """Shortcut of a block that changes the shape: average pooling, then a pointwise convolution.
+
+    ResNet-D's (He et al. 2019, "Bag of Tricks", section 4.2). It starts as the identity from each quarter of
+    the input to that of the output, so at first every operator passes on the same stream and adds
+    to it. Without it the operators' outputs have nothing in common, and a supernet that mixes them
+    in every step does not learn in the number of steps that one can afford.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.pool = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(self.pool(x))
+
+    @torch.no_grad()
+    def start_as_identity(self) -> None:
+        weight = self.conv.weight.view(QUARTERS, self.conv.out_channels // QUARTERS, QUARTERS, -1)
+        weight.zero_()
+        for quarter in range(QUARTERS):
+            weight[quarter, :, quarter].fill_diagonal_(1.0)
+
+
+def make_shortcut(spec: BlockSpec) -> nn.Module | None:
+    """The module whose output a block adds to its own; None where it adds nothing."""
+    if spec.shortcut == "pool":
+        return PoolShortcut(spec.in_channels, spec.out_channels, spec.stride)
+    return nn.Identity() if spec.shortcut == "identity" else None
+
+
+def shortcut_layout(spec: BlockSpec) -> Layout:
+    return {"shortcut.conv": (stream(spec.out_channels), stream(spec.in_channels))}
+
+
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Fan-out normal convolutions, unit batch norms; a residual branch's last batch norm starts at 0.
 
@@ -133,5 +170,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
         elif isinstance(layer, LayerScale):
             nn.init.constant_(layer.weight, layer.initial)
     for layer in module.modules():
+        if isinstance(layer, PoolShortcut):
+            layer.start_as_identity()
         for bn in getattr(layer, "last_batch_norms", tuple)():
             nn.init.zeros_(bn.weight)

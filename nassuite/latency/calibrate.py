@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nassuite.latency.meter import CALIBRATION, Meter, normalised_ms
+from nassuite.latency.meter import CALIBRATION, Meter
 from nassuite.latency.target import Target
 from nassuite.progress import SILENT, Progress
 from nassuite.space import Space
@@ -21,18 +21,22 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Sample:
-    """One measured architecture; ``ratio`` is to the reference network measured in the same rounds."""
+    """One measured architecture; ``ratio`` is to the reference network measured in the same rounds.
+
+    ``noisy`` marks one that the meter could not measure quietly: the predictor does not learn from it.
+    """
 
     arch: Arch
     ratio: float
     reference_ms: float
+    noisy: bool
 
     def to_json(self) -> dict[str, Any]:
-        return {"arch": self.arch.to_json(), "ratio": self.ratio, "reference_ms": self.reference_ms}
+        return {**vars(self), "arch": self.arch.to_json()}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Sample:
-        return cls(Arch.from_json(value["arch"]), value["ratio"], value["reference_ms"])
+        return cls(**{**value, "arch": Arch.from_json(value["arch"])})
 
 
 def calibration_archs(space: Space, count: int, seed: int) -> list[Arch]:
@@ -84,12 +88,7 @@ def measure_archs(
                 export(arch, path)
             measurements = meter(paths, target, sampling=CALIBRATION, seed=seed + len(samples))
         for arch, measurement in zip(chunk, measurements, strict=True):
-            sample = Sample(arch, measurement.ratio, measurement.reference_ms)
+            sample = Sample(arch, measurement.ratio, measurement.reference_ms, measurement.noisy)
             samples[arch] = sample
             save(sample)
     return [samples[arch] for arch in archs]
-
-
-def sample_latencies(samples: Sequence[Sample]) -> list[float]:
-    """Milliseconds without the drift between the samples' processes."""
-    return normalised_ms(samples)

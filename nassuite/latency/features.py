@@ -25,7 +25,7 @@ OPERATORS = ("inverted_residual", "ghost", "shuffle", "dwcb", "group_dwcb", "alt
 BUCKETS = (
     "dense", "pointwise", "pointwise_half", "pointwise_unaligned", "grouped",
     "depthwise_3", "depthwise_5", "depthwise_7", "depthwise_flat", "depthwise_stride", "depthwise_unaligned",
-    "squeeze_excite", "activation", "add", "scale", "concat",
+    "squeeze_excite", "activation", "add", "scale", "concat", "pool",
 )  # fmt: skip
 BUCKET_QUANTITIES = ("count", "macs", "traffic", "sqrt_macs", "sqrt_traffic")
 OPERATOR_QUANTITIES = ("count", "macs", "traffic")
@@ -91,6 +91,18 @@ def part_layers(part: StemSpec | BlockSpec | HeadSpec, size: int, in_channels: i
         yield from _dwcb(part, size)
     else:
         yield from _inverted_residual(part, size)
+    if isinstance(part, BlockSpec):
+        yield from _shortcut(part, math.ceil(size / part.stride))
+
+
+def _shortcut(b: BlockSpec, out: int) -> Iterator[Layer]:
+    """Of inputs added to the block's own output, at ``out`` x ``out``."""
+    if b.shortcut == "pool":
+        if b.stride > 1:
+            yield _elementwise("pool", b.in_channels, out, tensors=1 + b.stride**2)
+        yield _conv(b.in_channels, b.out_channels, (1, 1), out)
+    if b.shortcut == "pool" or (b.keeps_shape and b.op != "shuffle"):
+        yield _elementwise("add", b.out_channels, out, tensors=3)
 
 
 def _inverted_residual(b: BlockSpec, size: int) -> Iterator[Layer]:
@@ -102,8 +114,6 @@ def _inverted_residual(b: BlockSpec, size: int) -> Iterator[Layer]:
     yield from _activation(b.act, hidden, out)
     yield from _squeeze_excite(b.se, hidden, out)
     yield _conv(hidden, b.out_channels, (1, 1), out)
-    if b.residual:
-        yield _elementwise("add", b.out_channels, out, tensors=3)
 
 
 def _ghost(b: BlockSpec, size: int) -> Iterator[Layer]:
@@ -113,10 +123,10 @@ def _ghost(b: BlockSpec, size: int) -> Iterator[Layer]:
         yield _depthwise(hidden, b.kernel, out, b.stride)
     yield from _squeeze_excite(b.se, hidden, out)
     yield from _ghost_module(hidden, b.out_channels, out, "relu")
-    if not b.residual:
+    if b.shortcut == "none":
         yield _depthwise(b.in_channels, b.kernel, out, b.stride)
         yield _conv(b.in_channels, b.out_channels, (1, 1), out)
-    yield _elementwise("add", b.out_channels, out, tensors=3)
+        yield _elementwise("add", b.out_channels, out, tensors=3)
 
 
 def _ghost_module(in_channels: int, out_channels: int, size: int, act: str) -> Iterator[Layer]:
@@ -129,16 +139,16 @@ def _ghost_module(in_channels: int, out_channels: int, size: int, act: str) -> I
 
 
 def _shuffle(b: BlockSpec, size: int) -> Iterator[Layer]:
-    inputs = b.in_channels // 2 if b.residual else b.in_channels
+    inputs = b.in_channels // 2 if b.keeps_shape else b.in_channels
     half, out = b.out_channels // 2, math.ceil(size / b.stride)
-    if b.residual:
+    if b.keeps_shape:
         yield _elementwise("concat", b.in_channels, size, tensors=2)
     yield _conv(inputs, half, (1, 1), size)
     yield from _activation(b.act, half, size)
     yield _depthwise(half, b.kernel, out, b.stride)
     yield _conv(half, half, (1, 1), out)
     yield from _activation(b.act, half, out)
-    if not b.residual:
+    if not b.keeps_shape:
         yield _depthwise(inputs, b.kernel, out, b.stride)
         yield _conv(inputs, half, (1, 1), out)
         yield from _activation(b.act, half, out)
@@ -152,9 +162,8 @@ def _dwcb(b: BlockSpec, size: int) -> Iterator[Layer]:
     yield _conv(b.in_channels, hidden, (1, 1), out, groups=2 if b.op == "group_dwcb" else 1)
     yield from _activation(b.act, hidden, out)
     yield _conv(hidden, b.out_channels, (1, 1), out)
-    if b.residual:
+    if b.keeps_shape:
         yield _elementwise("scale", b.out_channels, out, tensors=2)
-        yield _elementwise("add", b.out_channels, out, tensors=3)
 
 
 def _conv(

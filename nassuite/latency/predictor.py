@@ -59,13 +59,13 @@ class Predictor:
     """``model`` is the kept model's name, ``error`` the error to expect of it, ``errors`` that of each
     model under the same cross-validation, the line through MACs ("macs") among them.
 
-    ``ratios`` are measured / predicted of all held-out networks, in rising order.
+    ``held_out`` (n, 2) is what was predicted for each network while it was held out, and measured.
     """
 
     model: str
     error: HeldOutError
     errors: Mapping[str, HeldOutError]
-    ratios: np.ndarray
+    held_out: np.ndarray
     _fitted: Fitted = field(repr=False)
 
     def predict(self, features: np.ndarray) -> np.ndarray:
@@ -80,18 +80,19 @@ class Predictor:
         """
         if not 0 < probability < 1:
             raise InputError(f"probability {probability:g}: expected a number between 0 and 1")
-        n = len(self.ratios)
+        ratios = np.sort(self.held_out[:, 1] / self.held_out[:, 0])
+        n = len(ratios)
         rank = math.ceil((n + 1) * probability)
         if rank > n:
             needed = math.ceil(probability / (1 - probability))
             raise InputError(f"a bound at probability {probability:g} takes {needed} measurements, not {n}")
-        return self.predict(features) * self.ratios[rank - 1]
+        return self.predict(features) * ratios[rank - 1]
 
 
 def fit_predictor(features: np.ndarray, latency_ms: np.ndarray, *, seed: int) -> Predictor:
     """Fits on ``features`` (n, F), rows of ``features.features``, and ``latency_ms`` (n,).
 
-    Cross-validated: a network measured twice is held out with its twin. The error and the ratios
+    Cross-validated: a network measured twice is held out with its twin. The error and ``held_out``
     are those of the whole procedure: in each fold of the model that was best in the other folds.
     Raises InputError for fewer than 12 different networks or latencies that are not positive.
     """
@@ -135,7 +136,7 @@ def _cross_validate(x: np.ndarray, y: np.ndarray, fold: np.ndarray, seed: int) -
         model=best,
         error=held_out_error(nested, y),
         errors={name: held_out_error(predicted, y) for name, predicted in held_out.items()},
-        ratios=np.sort(y / nested),
+        held_out=np.stack([nested, y], axis=1),
         _fitted=MODELS[best](x, y, seed),
     )
 

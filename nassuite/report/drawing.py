@@ -119,7 +119,7 @@ def _rows(arch: Arch, costs: Sequence[LayerCost]) -> list[Row]:
         boxes = []
         for block in stage:
             side = -(-side // block.stride)
-            tail = f"{block.out_channels} ch + input" if block.residual else None
+            tail = f"{block.out_channels} ch + input" if block.keeps_shape else None
             boxes.append(
                 box(
                     block.op,

@@ -27,7 +27,7 @@ class TrainConfig:
     lr: float = 0.1
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
-    clip: float = 2.0
+    clip: float = 5.0
     seed: int = 0
     augment: Augment | None = None
 

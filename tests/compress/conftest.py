@@ -27,7 +27,7 @@ def make_network() -> Callable[..., Network]:
         known = {"expand": 3.0, **settings}
         known = {name: value for name, value in known.items() if name in OPERATORS[op]}
         stages = (
-            (BlockSpec(op, 16, 24, stride=2, **known), BlockSpec(op, 24, 24, residual=True, **known)),
+            (BlockSpec(op, 16, 24, stride=2, **known), BlockSpec(op, 24, 24, shortcut="identity", **known)),
             (BlockSpec(op, 24, 32, stride=2, **known),),
         )
         arch = Arch(SIZE, StemSpec(16), stages, HeadSpec(64))

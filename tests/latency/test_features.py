@@ -31,7 +31,7 @@ def random_arch(rng):
                     expand=1.0 if op == "shuffle" else rng.choice([1.0, 2.0, 3.0]),
                     se=shaped and rng.random() < 0.5,
                     act=rng.choice(["relu", "hard_swish"]),
-                    residual=layer > 0,
+                    shortcut="identity" if layer else "pool",
                 )
             )
             channels = width
@@ -91,8 +91,8 @@ def test_kernel_sizes_strides_and_options_have_columns_of_their_own():
     assert value(block(se=True), "squeeze_excite.count") == 1
     assert value(block(act="hard_swish"), "activation.count") == 2
     assert value(block(), "activation.count") == 0
-    assert value(block(residual=True), "add.count") == 1
-    flat = arch_of(BlockSpec("alt_dwcb", 32, 32, kernel=(1, 5), expand=2.0, residual=True))
+    assert value(block(shortcut="identity"), "add.count") == 1
+    flat = arch_of(BlockSpec("alt_dwcb", 32, 32, kernel=(1, 5), expand=2.0, shortcut="identity"))
     assert value(flat, "depthwise_flat.count") == 1
     assert value(flat, "scale.count") == 1
     grouped = arch_of(BlockSpec("group_dwcb", 32, 32, expand=2.0))

@@ -51,7 +51,7 @@ def random_arch(rng):
                 BlockSpec(
                     op, width, out, shape, stride, expand=float(rng.choice([2, 3, 4, 6])),
                     se=bool(op == "inverted_residual" and rng.random() < 0.4), act="hard_swish",
-                    residual=stride == 1 and width == out,
+                    shortcut="identity" if stride == 1 and width == out else "none",
                 )
             )  # fmt: skip
             width = out
