@@ -92,7 +92,9 @@ def _add_search(commands: Any) -> None:
             metavar=None if field.metadata.get("choices") else field.name.split("_")[-1].upper(),
             help=field.metadata["help"] + default,
         )
-    search.add_argument("--study", help="settings from a shipped study or a TOML file; other flags win over it")
+    search.add_argument(
+        "--study", help="settings from a shipped study or a TOML file; other flags win over it"
+    )
     search.add_argument("--out", type=Path, help="run directory (default: runs/<data>-<budgets>-<date>)")
     search.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this directory")
     search.add_argument(

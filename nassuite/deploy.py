@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from nassuite.nn.network import Network
 from nassuite.nn.supernet import Supernet
 from nassuite.progress import Progress
 from nassuite.spec import Arch
-from nassuite.train.distill import Distillation, train_network
+from nassuite.train.distill import teach, train_network
 from nassuite.train.loop import Checkpoints, TrainConfig
 from nassuite.train.recalibrate import predict, recalibrated
 
@@ -56,9 +56,7 @@ class Variant:
     notes: str = ""
 
 
-def choose_teacher(
-    supernet: Supernet, batches: Sequence[Tensor], val: Split, *, metric: str
-) -> Teacher:
+def choose_teacher(supernet: Supernet, batches: Sequence[Tensor], val: Split, *, metric: str) -> Teacher:
     """The best of the largest networks, one for each operator."""
     found = []
     images = [x for x, _ in val.batches(256)]
@@ -86,10 +84,11 @@ def distil(
 ) -> nn.Module:
     """Trains ``network`` in place with a teacher's soft labels; it ends on the CPU in evaluation mode."""
     if config.epochs > 0:
+        soft_labels = teach(teacher, data.train, resolution=teacher_resolution, device=device)
         train_network(
             network, data.train, config,
             resolution=arch.resolution,
-            distillation=Distillation(teacher, teacher_resolution),
+            soft_labels=soft_labels,
             description=description, device=device, class_weights=class_weights,
             checkpoints=checkpoints, progress=progress,
         )  # fmt: skip
@@ -103,7 +102,14 @@ def prune_winner(network: nn.Module, arch: Arch, data: Data, ratio: float) -> tu
 
 
 def export_variants(
-    dense: nn.Module, pruned: nn.Module, arch: Arch, data: Data, folder: Path, *, metric: str, progress: Progress
+    dense: nn.Module,
+    pruned: nn.Module,
+    arch: Arch,
+    data: Data,
+    folder: Path,
+    *,
+    metric: str,
+    progress: Progress,
 ) -> list[Variant]:
     """The float networks as they are and in int8; each compared with its PyTorch network."""
     sized = data.resized(arch.resolution)
@@ -116,7 +122,9 @@ def export_variants(
     for name, network in progress.track([("fp32", dense), ("pruned", pruned)], "exporting and quantising"):
         path = folder / f"model.{name}.onnx"
         parity = export_onnx(network, path, input_shape=shape, images=parity_images)
-        variants.append(Variant(name, path, network, parity, score(run_onnx(path, val), labels, metric=metric)))
+        variants.append(
+            Variant(name, path, network, parity, score(run_onnx(path, val), labels, metric=metric))
+        )
         int8 = folder / (f"model.{name}.int8.onnx" if name != "fp32" else "model.int8.onnx")
         config, scores = quantize_best(
             path, int8, calibration, score=lambda file: score(run_onnx(file, val), labels, metric=metric)
@@ -157,7 +165,9 @@ def choose_variant(variants: Sequence[Variant]) -> Variant | None:
     return max(passing, key=preference, default=None)
 
 
-def read_test(variant: Variant, test_images: np.ndarray, test_labels: np.ndarray, *, metric: str, classes: int) -> dict[str, Any]:
+def read_test(
+    variant: Variant, test_images: np.ndarray, test_labels: np.ndarray, *, metric: str, classes: int
+) -> dict[str, Any]:
     """What the file does on the test images: score, interval of top-1, confusion matrix."""
     logits = run_onnx(variant.path, test_images)
     correct = int((logits.argmax(1) == test_labels).sum())
@@ -170,7 +180,9 @@ def read_test(variant: Variant, test_images: np.ndarray, test_labels: np.ndarray
     }
 
 
-def variant_record(variant: Variant, test: dict[str, Any], *, chosen: bool, shape: tuple[int, int, int]) -> dict[str, Any]:
+def variant_record(
+    variant: Variant, test: dict[str, Any], *, chosen: bool, shape: tuple[int, int, int]
+) -> dict[str, Any]:
     assert variant.certificate is not None
     counted = cost(variant.network, shape)
     certificate = variant.certificate
@@ -211,6 +223,3 @@ def copy_chosen(variant: Variant, folder: Path, shape: tuple[int, int, int]) -> 
     shutil.copyfile(variant.path, temporary)
     temporary.replace(folder / "model.onnx")
     export_torch(copy.deepcopy(variant.network), folder / "model.pt2", input_shape=shape)
-
-
-Export = Callable[[Arch, Path], None]

@@ -82,5 +82,8 @@ def _markdown(card: dict[str, Any]) -> str:
             f"{row['val_accuracy']:.2%} | {row['test']['accuracy']:.2%} ({low:.2%} to {high:.2%}) | {row['size_bytes']} |"
         )
     if shown is None:
-        lines += ["", "**No variant keeps the budget with a certificate**: model.onnx is the fastest of them."]
+        lines += [
+            "",
+            "**No variant keeps the budget with a certificate**: model.onnx is the fastest of them.",
+        ]
     return "\n".join(lines) + "\n"

@@ -14,7 +14,16 @@ from nassuite.errors import InputError
 from nassuite.records import write_bytes
 from nassuite.resources import find_toml, shipped_names
 
-FIELDS_OF_A_SUPERNET = ("data", "size", "train_images", "class_weights", "space", "epochs", "batch_size", "lr")
+FIELDS_OF_A_SUPERNET = (
+    "data",
+    "size",
+    "train_images",
+    "class_weights",
+    "space",
+    "epochs",
+    "batch_size",
+    "lr",
+)
 """What a supernet depends on, beside the seed: a run that reuses one must agree on these."""
 
 
@@ -100,7 +109,9 @@ def _check(settings: Settings) -> None:
         if not (math.isfinite(budget) and budget > 0):
             raise InputError(f"--budget-ms {budget:g}: expected a positive number of milliseconds")
     if len(set(settings.budget_ms)) != len(settings.budget_ms):
-        raise InputError(f"--budget-ms {' '.join(f'{b:g}' for b in settings.budget_ms)}: give every budget once")
+        raise InputError(
+            f"--budget-ms {' '.join(f'{b:g}' for b in settings.budget_ms)}: give every budget once"
+        )
     at_least = {
         "threads": 1, "epochs": 1, "batch_size": 2, "calibration": 24, "trials": 1, "workers": 1,
         "finetune_epochs": 0, "prune_epochs": 0, "seed": 0, "size": 8, "train_images": 1,

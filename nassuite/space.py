@@ -183,7 +183,9 @@ def _kernel_is_fixed(op: str, layer: int) -> bool:
     return op == "ghost" and layer > 0
 
 
-def _block(chosen: Mapping[str, Any], layer: int, in_channels: int, out_channels: int, stride: int) -> BlockSpec:
+def _block(
+    chosen: Mapping[str, Any], layer: int, in_channels: int, out_channels: int, stride: int
+) -> BlockSpec:
     op = chosen["operator"]
     used = {name: chosen[name] for name in OPERATORS[op] if name != "kernel"}
     if not _kernel_is_fixed(op, layer):

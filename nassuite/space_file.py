@@ -15,7 +15,6 @@ WIDTH_MULTIPLE = 8
 MOST_STEP_SUBNETS = 12
 
 
-
 def load_space(name: str) -> Space:
     """A shipped space by name, or one's own TOML file by path.
 
@@ -80,7 +79,9 @@ class _Reader:
         for value in expand:
             if value < 1 or (value == 1 and len(expand) > 1):
                 raise self.fail(
-                    prefix + "expand", list(expand), "ratios above 1, or 1 alone (it has no expanding layer to share)"
+                    prefix + "expand",
+                    list(expand),
+                    "ratios above 1, or 1 alone (it has no expanding layer to share)",
                 )
         return Stage(
             width=self.ints(table, prefix, "width", WIDTH_MULTIPLE),
@@ -110,7 +111,9 @@ class _Reader:
             raise self.fail(prefix + key, values, "every choice once")
         return tuple(values)
 
-    def ints(self, table: dict[str, Any], prefix: str, key: str, multiple: int, minimum: int = 1) -> tuple[int, ...]:
+    def ints(
+        self, table: dict[str, Any], prefix: str, key: str, multiple: int, minimum: int = 1
+    ) -> tuple[int, ...]:
         expected = f"one or several positive multiples of {multiple}, in rising order"
         if multiple == 1:
             expected = f"one or several whole numbers >= {minimum}, in rising order"
@@ -128,7 +131,9 @@ class _Reader:
             raise self.fail(prefix + key, list(values), expected)
         return values
 
-    def one(self, table: dict[str, Any], prefix: str, key: str, allowed: tuple[Any, ...], default: Any = None) -> Any:
+    def one(
+        self, table: dict[str, Any], prefix: str, key: str, allowed: tuple[Any, ...], default: Any = None
+    ) -> Any:
         values = self.among(table, prefix, key, allowed, default)
         if len(values) != 1:
             raise self.fail(prefix + key, list(values), f"one of {', '.join(map(str, allowed))}")

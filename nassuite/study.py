@@ -11,8 +11,9 @@ by the next run; only this module and the command line know that directory.
 from __future__ import annotations
 
 import shlex
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,9 +30,9 @@ from nassuite.export import export_onnx
 from nassuite.latency.calibrate import Sample, calibration_archs, measure_archs
 from nassuite.latency.certificate import certify
 from nassuite.latency.features import features
-from nassuite.latency.meter import Meter, measure, normalised_ms
+from nassuite.latency.meter import Measurement, Meter, measure, normalised_ms
 from nassuite.latency.predictor import Predictor, fit_predictor
-from nassuite.latency.target import Target, target_key
+from nassuite.latency.target import Target
 from nassuite.metrics import class_weights, score
 from nassuite.nn.network import Interface, build
 from nassuite.nn.supernet import Supernet
@@ -39,7 +40,15 @@ from nassuite.progress import Progress
 from nassuite.records import append_jsonl, environment, read_json, read_jsonl, write_json
 from nassuite.report import write_report
 from nassuite.run_directory import FileCheckpoints, RunDirectory, create_run
-from nassuite.search.driver import Evaluation, Objective, SearchConfig, evaluations, open_study, run_trials, sweep
+from nassuite.search.driver import (
+    Evaluation,
+    Objective,
+    SearchConfig,
+    evaluations,
+    open_study,
+    run_trials,
+    sweep,
+)
 from nassuite.search.finalists import Finalist, choose_winner, nominate, to_json
 from nassuite.settings import Settings
 from nassuite.space import Space
@@ -107,7 +116,9 @@ def search(
             settings, _ = run.read_settings()
             if expected_budgets is not None and set(expected_budgets) != set(settings.budget_ms):
                 theirs = " ".join(f"{budget:g}" for budget in settings.budget_ms)
-                raise InputError(f"--resume {out}: that run has the budgets {theirs} ms; for others use --from {out}")
+                raise InputError(
+                    f"--resume {out}: that run has the budgets {theirs} ms; for others use --from {out}"
+                )
         elif settings is None or not settings.budget_ms:
             raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
         flow = prepare(run, settings, progress=progress, meter=meter)
@@ -156,7 +167,9 @@ class Flow:
 
     @property
     def class_weights(self) -> Tensor | None:
-        weights = class_weights(self.data.train.labels, self.settings.class_weights, classes=len(self.data.labels))
+        weights = class_weights(
+            self.data.train.labels, self.settings.class_weights, classes=len(self.data.labels)
+        )
         return None if weights is None else weights.to(self.device)
 
     @cached_property
@@ -222,7 +235,8 @@ def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter:
     space = load_space(settings.space) if settings.space else None
     size = settings.size or (max(space.resolution) if space else None)
     data = load_data(
-        DataConfig(settings.data, size=size, seed=settings.seed, train_images=settings.train_images), progress=progress
+        DataConfig(settings.data, size=size, seed=settings.seed, train_images=settings.train_images),
+        progress=progress,
     )
     settings = settings.resolved(images=len(data.train), size=data.size, device=device)
     assert settings.space is not None
@@ -260,7 +274,9 @@ def _adopt(flow: Flow, other: RunDirectory, facts: dict[str, Any]) -> Settings:
             )
     checkpoint = FileCheckpoints(other.supernet).load()
     if checkpoint is None or "supernet" not in other.stages_done():
-        raise InputError(f"--from {other.root}: its supernet is not trained yet; continue it with --resume first")
+        raise InputError(
+            f"--from {other.root}: its supernet is not trained yet; continue it with --resume first"
+        )
     FileCheckpoints(flow.run.supernet).save(checkpoint)
     if their_facts.get("target") == facts["target"]:
         for sample in read_jsonl(other.samples):
@@ -368,55 +384,72 @@ def measure_finalists(flow: Flow) -> None:
     """Exports and measures the most accurate architectures around each budget, and picks the winners."""
     if flow.run.finalists.exists():
         return
-    entries = {}
-    for budget in flow.settings.budget_ms:
-        finalists: list[Finalist] = []
-        # Each round reaches lower, should the predictor have been too hopeful.
-        for reach in (1.0, 0.92, 0.8, 0.6):
-            nominated = nominate(flow.evaluated, budget * reach, FINALISTS)
-            new = [e for e in nominated if all(f.evaluation.number != e.number for f in finalists)]
-            finalists += _measured(flow, new, budget)
-            if any(f.passes for f in finalists):
-                break
-        winner = choose_winner(finalists)
-        entries[f"{budget:g}"] = {
-            "finalists": [to_json(f) for f in finalists],
-            "winner": None if winner is None else to_json(winner),
-        }
+    budgets = flow.settings.budget_ms
+    measured: dict[int, Measured] = {}
+    entries: dict[str, Any] = {}
+    # Each round reaches lower, should the predictor have been too hopeful.
+    for reach in (1.0, 0.92, 0.8, 0.6):
+        lacking = [budget for budget in budgets if entries.get(f"{budget:g}", {}).get("winner") is None]
+        nominated = {e.number: e for b in lacking for e in nominate(flow.evaluated, b * reach, FINALISTS)}
+        new = [e for number, e in nominated.items() if number not in measured]
+        measured |= {m.evaluation.number: m for m in _measure(flow, new)}
+        for budget in lacking:
+            entries[f"{budget:g}"] = _held_to(flow, measured.values(), budget)
     write_json(flow.run.finalists, entries)
 
 
-def _measured(flow: Flow, nominated: Sequence[Evaluation], budget: float) -> list[Finalist]:
-    import tempfile
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """An exported architecture, and what it says of the validation images."""
 
+    evaluation: Evaluation
+    measurement: Measurement
+    logits: np.ndarray
+
+
+def _measure(flow: Flow, nominated: Sequence[Evaluation]) -> list[Measured]:
     if not nominated:
         return []
-    settings = flow.settings
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{e.arch.digest}.onnx" for e in nominated]
         for evaluation, path in zip(nominated, paths, strict=True):
             flow.export(evaluation.arch, path)
-        measurements = flow.meter(paths, flow.target, progress=flow.progress, seed=settings.seed)
+        measurements = flow.meter(paths, flow.target, progress=flow.progress, seed=flow.settings.seed)
     found = []
-    labels = flow.data.val.labels.numpy()
     for evaluation, measurement in zip(nominated, measurements, strict=True):
         network = recalibrated(flow.supernet, evaluation.arch, flow.recalibration_batches)
         batches = (x for x, _ in flow.data.val.batches(512, device=flow.device))
         logits = predict(network, batches, evaluation.arch.resolution).cpu().numpy()
-        certificate = certify(measurement, budget, percentile=settings.percentile, confidence=settings.confidence)
-        found.append(
+        found.append(Measured(evaluation, measurement, logits))
+    return found
+
+
+def _held_to(flow: Flow, measured: Iterable[Measured], budget: float) -> dict[str, Any]:
+    """The finalists of one budget, and which of them wins."""
+    settings = flow.settings
+    labels = flow.data.val.labels.numpy()
+    finalists = []
+    for m in measured:
+        certificate = certify(
+            m.measurement, budget, percentile=settings.percentile, confidence=settings.confidence
+        )
+        finalists.append(
             Finalist(
-                evaluation,
-                accuracy=score(logits, labels, metric=settings.metric),
-                correct=logits.argmax(1) == labels,
+                m.evaluation,
+                accuracy=score(m.logits, labels, metric=settings.metric),
+                correct=m.logits.argmax(1) == labels,
                 latency_ms=certificate.percentile_ms,
                 passes=certificate.verdict == "pass",
-                p50_ms=measurement.p50_ms,
-                p90_ms=measurement.p90_ms,
-                aa_ratio=max(measurement.aa_ratios, key=lambda ratio: abs(ratio - 1)),
+                p50_ms=m.measurement.p50_ms,
+                p90_ms=m.measurement.p90_ms,
+                aa_ratio=max(m.measurement.aa_ratios, key=lambda ratio: abs(ratio - 1)),
             )
         )
-    return found
+    winner = choose_winner(finalists)
+    return {
+        "finalists": [to_json(f) for f in finalists],
+        "winner": None if winner is None else to_json(winner),
+    }
 
 
 def deploy_budget(flow: Flow, budget: float) -> BudgetResult:
@@ -453,9 +486,16 @@ def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
 def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
     """The winner, distilled from the largest subnet; and its pruned form, distilled from the winner."""
     settings = flow.settings
-    assert settings.finetune_epochs is not None and settings.prune_epochs is not None
-    teacher = deploy.choose_teacher(flow.supernet, flow.recalibration_batches, flow.data.val, metric=settings.metric)
-    common = {"device": flow.device, "class_weights": flow.class_weights, "progress": flow.progress}
+    assert settings.finetune_epochs is not None
+    assert settings.prune_epochs is not None
+    teacher = deploy.choose_teacher(
+        flow.supernet, flow.recalibration_batches, flow.data.val, metric=settings.metric
+    )
+    common: dict[str, Any] = {
+        "device": flow.device,
+        "class_weights": flow.class_weights,
+        "progress": flow.progress,
+    }
     dense = deploy.distil(
         recalibrated(flow.supernet, arch, flow.recalibration_batches), arch, flow.data,
         flow.training(settings.finetune_epochs, settings.lr / 2, settings.seed + 1),

@@ -22,7 +22,7 @@ from nassuite.settings import Settings
 from nassuite.space import Space
 from nassuite.spec import Arch
 
-PREDICT = '''\
+PREDICT = """\
 import sys
 import numpy as np, onnxruntime as ort
 from PIL import Image, ImageOps
@@ -38,7 +38,7 @@ pixels = np.asarray(image.crop((left, top, left + SIZE, top + SIZE)), np.float32
 pixels = pixels.reshape(SIZE, SIZE, -1).transpose(2, 0, 1)[None]
 logits = session.run(None, {{"image": pixels}})[0][0]
 print(labels[logits.argmax()])
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _history(evaluated: list[Evaluation], reference_ms: float, classes: int) -> 
     if not evaluated:
         return None
     points = [(e.accuracy, e.latency_ms) for e in evaluated]
-    reference = (1 / classes, max(reference_ms, max(e.latency_ms for e in evaluated)))
+    reference = (1 / classes, max(reference_ms, *(e.latency_ms for e in evaluated)))
     volumes = hypervolume_history(points, reference, maximise=(True, False))
     return c.History(reference[1], reference[0], tuple((n, float(v)) for n, v in enumerate(volumes, start=1)))
 
@@ -221,4 +221,3 @@ def _epochs(log: list[dict[str, float]]) -> Iterable[c.Epoch]:
             val_largest=entry["val_largest"],
             val_smallest=entry["val_smallest"],
         )
-

@@ -32,7 +32,17 @@ def print_outcome(outcome: Outcome) -> None:
             console.print(f"{result.budget_ms:g} ms: {result.message}")
             continue
         table = Table(title=f"budget {result.budget_ms:g} ms", title_justify="left", box=None, pad_edge=False)
-        for name in ("", "variant", "p50 ms", "p90 ms", "certificate", "validation", "test", "95 % interval", "kB"):
+        for name in (
+            "",
+            "variant",
+            "p50 ms",
+            "p90 ms",
+            "certificate",
+            "validation",
+            "test",
+            "95 % interval",
+            "kB",
+        ):
             table.add_column(name, justify="left" if name in ("", "variant", "certificate") else "right")
         for v in result.variants:
             low, high = v["test"]["interval"]
@@ -90,11 +100,15 @@ def print_space(space: Space) -> None:
     from nassuite.nn.network import Interface, Network
 
     console = _console()
-    console.print(f"space {space.name}: {space.size:.4g} architectures, resolution {_choices(space.resolution)}")
+    console.print(
+        f"space {space.name}: {space.size:.4g} architectures, resolution {_choices(space.resolution)}"
+    )
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "width", "depth", "stride", "operator", "kernel", "expand", "se", "act"):
         table.add_column(column)
-    table.add_row("stem", _choices(space.stem_width), "1", str(space.stem_stride), "convolution", str(space.stem_kernel))
+    table.add_row(
+        "stem", _choices(space.stem_width), "1", str(space.stem_stride), "convolution", str(space.stem_kernel)
+    )
     for number, stage in enumerate(space.stages):
         table.add_row(
             str(number), _choices(stage.width), _choices(stage.depth), str(stage.stride), _choices(stage.operator),
@@ -127,18 +141,27 @@ def print_doctor(data: str) -> int:
     console = _console()
     found = environment()
     cpu = found["cpu"]
-    console.print(f"cpu      {cpu['name']}, {found['cores']} cores, {' '.join(cpu['flags']) or 'no flags known'}")
+    console.print(
+        f"cpu      {cpu['name']}, {found['cores']} cores, {' '.join(cpu['flags']) or 'no flags known'}"
+    )
     console.print(f"system   {found['system']} {found['machine']}, Python {found['python']}")
     console.print("packages " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()))
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device: training on the CPU"
+    device = (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device: training on the CPU"
+    )
     console.print(f"device   {device}")
     import onnxruntime
 
-    console.print(f"runtime  onnxruntime {onnxruntime.__version__}: {', '.join(onnxruntime.get_available_providers())}")
+    console.print(
+        f"runtime  onnxruntime {onnxruntime.__version__}: {', '.join(onnxruntime.get_available_providers())}"
+    )
     free = shutil.disk_usage(".").free
-    console.print(f"disk     {free / 1e9:.1f} GB free here" + ("" if free > 1e9 else ": too little, a run takes up to 1 GB"))
+    console.print(
+        f"disk     {free / 1e9:.1f} GB free here"
+        + ("" if free > 1e9 else ": too little, a run takes up to 1 GB")
+    )
     from nassuite.data import DataConfig, load_data
 
     try:

@@ -29,12 +29,8 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = spec.hidden_channels
         self.shortcut = make_shortcut(spec)
-        self.expand = (
-            ConvBN(spec.in_channels, hidden, act=spec.act) if spec.expand != 1.0 else nn.Identity()
-        )
-        self.depthwise = ConvBN(
-            hidden, hidden, spec.kernel, stride=spec.stride, groups=hidden, act=spec.act
-        )
+        self.expand = ConvBN(spec.in_channels, hidden, act=spec.act) if spec.expand != 1.0 else nn.Identity()
+        self.depthwise = ConvBN(hidden, hidden, spec.kernel, stride=spec.stride, groups=hidden, act=spec.act)
         self.se = SqueezeExcite(hidden, squeezed_channels(hidden)) if spec.se else nn.Identity()
         self.project = ConvBN(hidden, spec.out_channels)
 

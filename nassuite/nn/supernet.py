@@ -33,9 +33,7 @@ class Supernet(nn.Module):
         self.space = space
         self.interface = interface
         self.normalise = Normalise(interface.mean, interface.std)
-        self._maximal = {
-            part.slot: part for arch in space.maximal_archs() for part in parts(arch, interface)
-        }
+        self._maximal = {part.slot: part for arch in space.maximal_archs() for part in parts(arch, interface)}
         self._layouts: dict[str, Layout] = {slot: layout(part) for slot, part in self._maximal.items()}
         self.slots = nn.ModuleDict({slot: make(part) for slot, part in self._maximal.items()})
         initialise(self.slots, torch.Generator().manual_seed(seed))

@@ -34,8 +34,10 @@ class Finalist:
 
 
 def nominate(evaluations: Sequence[Evaluation], budget_ms: float, count: int) -> list[Evaluation]:
-    """The ``count`` most accurate architectures in reach of the budget, the faster first of equals."""
+    """The ``count`` most accurate architectures in reach of the budget; the fastest where none is."""
     reachable = [e for e in evaluations if e.latency_ms <= budget_ms * REACH]
+    if not reachable:
+        return sorted(evaluations, key=lambda e: e.latency_ms)[:count]
     return sorted(reachable, key=lambda e: (-e.accuracy, e.latency_ms))[:count]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +12,28 @@ from torch.nn import functional as F
 from nassuite.data import Split
 from nassuite.progress import SILENT, Progress
 from nassuite.train.loop import Checkpoints, TrainConfig, train
+from nassuite.train.recalibrate import predict
 from nassuite.train.sandwich import resize, soft_cross_entropy
 
 
 @dataclass(frozen=True)
-class Distillation:
-    """Hinton et al. 2015, section 2: ``weight`` is the soft labels' share of the loss."""
+class SoftLabels:
+    """A teacher's logits (N, classes), one row for each image of the split that is trained on, in order.
 
-    teacher: nn.Module
-    teacher_resolution: int
+    ``weight`` is the soft labels' share of the loss, ``temperature`` softens both sides (Hinton et al.
+    2015, section 2). The teacher sees each image once, as it is, and the student its augmented
+    forms: a large teacher in every step would cost more than the student itself.
+    """
+
+    logits: Tensor
     weight: float = 0.5
     temperature: float = 2.0
+
+
+def teach(teacher: nn.Module, split: Split, *, resolution: int, device: str = "cpu") -> SoftLabels:
+    """What ``teacher`` says of every image of ``split``."""
+    teacher.to(device)
+    return SoftLabels(predict(teacher, (x for x, _ in split.batches(256, device=device)), resolution))
 
 
 def train_network(
@@ -31,7 +42,7 @@ def train_network(
     config: TrainConfig,
     *,
     resolution: int,
-    distillation: Distillation | None = None,
+    soft_labels: SoftLabels | None = None,
     description: str = "training",
     device: str = "cpu",
     class_weights: Tensor | None = None,
@@ -41,21 +52,20 @@ def train_network(
 ) -> list[dict[str, float]]:
     """Trains ``network`` in place on images resized to ``resolution``; returns the log."""
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    if distillation:
-        distillation.teacher.to(device).eval()
+    labels_of = split.labels.to(device)
+    numbered = replace(split, labels=torch.arange(len(split)))
 
-    def backward(images: Tensor, labels: Tensor, step: int) -> float:
+    def backward(images: Tensor, rows: Tensor, step: int) -> float:
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             logits = network(resize(images, resolution))
+        logits = logits.float()
         loss = F.cross_entropy(
-            logits.float(), labels, weight=class_weights, label_smoothing=config.label_smoothing
+            logits, labels_of[rows], weight=class_weights, label_smoothing=config.label_smoothing
         )
-        if distillation:
-            t = distillation.temperature
-            with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-                taught = distillation.teacher(resize(images, distillation.teacher_resolution))
-            soft = soft_cross_entropy(logits.float() / t, F.softmax(taught.float() / t, 1)) * t * t
-            loss = (1 - distillation.weight) * loss + distillation.weight * soft
+        if soft_labels:
+            t = soft_labels.temperature
+            soft = soft_cross_entropy(logits / t, F.softmax(soft_labels.logits[rows] / t, 1)) * t * t
+            loss = (1 - soft_labels.weight) * loss + soft_labels.weight * soft
         loss.backward()
         return loss.item()
 
@@ -65,7 +75,7 @@ def train_network(
         return entry
 
     log = train(
-        network, split, config, backward,
+        network, numbered, config, backward,
         description=description, device=device, checkpoints=checkpoints, progress=progress,
         after_epoch=evaluated,
     )  # fmt: skip

@@ -86,7 +86,9 @@ def train(
         optimiser.zero_grad()
         loss = backward(images, labels, step)
         if not math.isfinite(loss):
-            raise FloatingPointError(f"{description}: the loss is {loss} at step {step}; a smaller lr may help")
+            raise FloatingPointError(
+                f"{description}: the loss is {loss} at step {step}; a smaller lr may help"
+            )
         nn.utils.clip_grad_norm_(module.parameters(), config.clip)
         optimiser.step(one_cycle(step, steps, config.lr))
         running.append(loss)

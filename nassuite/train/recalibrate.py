@@ -27,7 +27,7 @@ def recalibrate(supernet: Supernet, arch: Arch, batches: Iterable[Tensor]) -> St
 @torch.no_grad()
 def recalibrated(supernet: Supernet, arch: Arch, batches: Iterable[Tensor]) -> Network:
     """The extracted network with statistics over ``batches``, in evaluation mode."""
-    network = supernet.extract(arch).to(memory_format=torch.channels_last)
+    network = supernet.extract(arch).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_running_stats()
