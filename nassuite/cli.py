@@ -111,9 +111,8 @@ def _search(arguments: argparse.Namespace) -> int:
     }
     if arguments.resume is not None:
         extra = [flag(name) for name in given if name != "budget_ms"]
-        for name in ("out", "reuse", "study"):
-            if getattr(arguments, name) is not None:
-                extra.append("--from" if name == "reuse" else flag(name))
+        others = {"--out": arguments.out, "--from": arguments.reuse, "--study": arguments.study}
+        extra += [name for name, value in others.items() if value is not None]
         if extra:
             raise InputError(f"--resume goes on with the run's own settings: leave out {', '.join(extra)}")
         settings, out = None, arguments.resume

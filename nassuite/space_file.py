@@ -48,7 +48,8 @@ class _Reader:
                 raise self.fail(key, value, f"a table [{key}]")
         if not isinstance(stages, list) or not stages or not all(isinstance(s, dict) for s in stages):
             raise self.fail("stages", stages, "at least one table [[stages]]")
-        assert isinstance(stem, dict) and isinstance(head, dict)
+        assert isinstance(stem, dict)
+        assert isinstance(head, dict)
         self.known(stem, "stem.", {"width", "kernel", "stride", "act"})
         self.known(head, "head.", {"width", "act"})
         space = Space(
@@ -75,7 +76,7 @@ class _Reader:
 
     def stage(self, table: dict[str, Any], prefix: str) -> Stage:
         self.known(table, prefix, {"width", "depth", "stride", "operator", "kernel", "expand", "se", "act"})
-        expand = tuple(float(v) for v in self.choices(table, prefix, "expand", (int, float), "numbers >= 1"))
+        expand = tuple(float(v) for v in self.choices(table, prefix, "expand", kind=(int, float), expected="numbers >= 1"))
         for value in expand:
             if value < 1 or (value == 1 and len(expand) > 1):
                 raise self.fail(
@@ -100,7 +101,7 @@ class _Reader:
                 raise self.fail(prefix + key, value, f"no such key, but one of {', '.join(sorted(keys))}")
 
     def choices(
-        self, table: dict[str, Any], prefix: str, key: str, kind: Any, expected: str, default: Any = None
+        self, table: dict[str, Any], prefix: str, key: str, *, kind: Any, expected: str, default: Any = None
     ) -> tuple[Any, ...]:
         values = table.get(key, default)
         values = values if isinstance(values, list) else [values]
@@ -117,7 +118,7 @@ class _Reader:
         expected = f"one or several positive multiples of {multiple}, in rising order"
         if multiple == 1:
             expected = f"one or several whole numbers >= {minimum}, in rising order"
-        values = self.choices(table, prefix, key, int, expected)
+        values = self.choices(table, prefix, key, kind=int, expected=expected)
         if any(v < minimum or v % multiple for v in values) or list(values) != sorted(values):
             raise self.fail(prefix + key, list(values), expected)
         return values
@@ -126,7 +127,7 @@ class _Reader:
         self, table: dict[str, Any], prefix: str, key: str, allowed: tuple[Any, ...], default: Any = None
     ) -> tuple[Any, ...]:
         expected = f"one or several of {', '.join(str(a).lower() if isinstance(a, bool) else str(a) for a in allowed)}"
-        values = self.choices(table, prefix, key, type(allowed[0]), expected, default)
+        values = self.choices(table, prefix, key, kind=type(allowed[0]), expected=expected, default=default)
         if any(v not in allowed for v in values):
             raise self.fail(prefix + key, list(values), expected)
         return values

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nassuite.augment import Augment
+from nassuite.data.augment import Augment
+from nassuite.data.folder import folder_source
+from nassuite.data.official import CIFAR, official_source
+from nassuite.data.preprocess import Preprocess
+from nassuite.data.reading import Reading, read_images
+from nassuite.data.source import SPLITS, Source
+from nassuite.data.split import Split, Stream
+from nassuite.data.stratify import stratified_split, stratified_subset
 from nassuite.errors import InputError
-from nassuite.folder import folder_source
-from nassuite.official import CIFAR, official_source
-from nassuite.preprocess import Preprocess
 from nassuite.progress import SILENT, Progress
-from nassuite.reading import Reading, read_images
-from nassuite.source import SPLITS, Source
-from nassuite.split import Split, Stream
-from nassuite.stratify import stratified_split, stratified_subset
 
 MEMORY_BYTES = 2 * 2**30  # what is held as uint8 tensors; the rest is streamed
 SIZES = (8, 1024)  # smallest and largest side in pixels

@@ -11,8 +11,8 @@ import pytest
 import torch
 from image_files import idx, tar_of, write_cifar, write_fashion
 
-from nassuite import official
-from nassuite.data import DataConfig, load_data
+from nassuite.data import official
+from nassuite.data.dataset import DataConfig, load_data
 from nassuite.errors import InputError
 
 

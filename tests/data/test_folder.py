@@ -7,7 +7,7 @@ import pytest
 from image_files import encoded, picture, write_class
 from PIL import Image
 
-from nassuite.data import Data, DataConfig, load_data
+from nassuite.data.dataset import Data, DataConfig, load_data
 from nassuite.errors import InputError
 from nassuite.progress import Progress
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nassuite.augment import Augment
+from nassuite.data.augment import Augment
+from nassuite.data.preprocess import Preprocess, preprocess_image
+from nassuite.data.reading import cores
+from nassuite.data.source import Source
+from nassuite.data.stratify import stratified_subset
 from nassuite.errors import InputError
-from nassuite.preprocess import Preprocess, preprocess_image
-from nassuite.reading import cores
-from nassuite.source import Source
-from nassuite.stratify import stratified_subset
 
 
 @dataclass(frozen=True, eq=False)

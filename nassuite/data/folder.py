@@ -8,11 +8,11 @@ from statistics import median
 
 import numpy as np
 
+from nassuite.data.preprocess import FORMATS
+from nassuite.data.source import SPLITS, Source, readable
+from nassuite.data.stratify import stratified_split
 from nassuite.errors import InputError
-from nassuite.preprocess import FORMATS
 from nassuite.progress import Progress
-from nassuite.source import SPLITS, Source, readable
-from nassuite.stratify import stratified_split
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from image_files import encoded, picture
 from PIL import Image
 
-import nassuite.preprocess
-from nassuite.preprocess import RULE, Preprocess, as_float, preprocess_image
+import nassuite.data.preprocess
+from nassuite.data.preprocess import RULE, Preprocess, as_float, preprocess_image
 
 
 def test_json_round_trip_and_rule() -> None:
@@ -133,7 +133,7 @@ def test_as_float_is_exact() -> None:
 
 
 def test_the_file_alone_is_enough(tmp_path: Path) -> None:
-    shutil.copy(nassuite.preprocess.__file__, tmp_path / "rule.py")
+    shutil.copy(nassuite.data.preprocess.__file__, tmp_path / "rule.py")
     code = "import sys, rule; print([name for name in sys.modules if name.split('.')[0] in ('torch', 'nassuite')])"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True

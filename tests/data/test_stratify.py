@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nassuite.stratify import stratified_split, stratified_subset
+from nassuite.data.stratify import stratified_split, stratified_subset
 
 COUNTS = st.lists(st.integers(3, 60), min_size=1, max_size=8)
 

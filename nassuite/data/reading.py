@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nassuite.preprocess import Preprocess, preprocess_image
+from nassuite.data.preprocess import Preprocess, preprocess_image
+from nassuite.data.source import Source
 from nassuite.progress import Progress
-from nassuite.source import Source
 
 CHUNK = 64  # images that one thread reads at a time
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nassuite.augment import Augment
+from nassuite.data.augment import Augment
 
 
 def generator(seed: int = 0) -> torch.Generator:

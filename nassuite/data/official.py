@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nassuite.data.source import Source
+from nassuite.data.stratify import stratified_split
 from nassuite.errors import InputError
 from nassuite.progress import Progress
-from nassuite.source import Source
-from nassuite.stratify import stratified_split
 
 VAL_FRACTION = 0.1  # of the official training images
 LARGEST_MEMBER = 200_000_000  # bytes; the official ones are at most 154 MB

@@ -5,12 +5,12 @@ import pytest
 import torch
 from image_files import write_class
 
-from nassuite.augment import Augment
-from nassuite.data import Data, DataConfig, default_augment, load_data
+from nassuite.data.augment import Augment
+from nassuite.data.dataset import Data, DataConfig, default_augment, load_data
+from nassuite.data.preprocess import Preprocess, as_float, preprocess_image
+from nassuite.data.split import Split
 from nassuite.errors import InputError
-from nassuite.preprocess import Preprocess, as_float, preprocess_image
 from nassuite.progress import Progress
-from nassuite.split import Split
 
 
 @pytest.fixture(scope="module")
