@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import shutil
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from nassuite.data import Data, Split
 from nassuite.export import Parity, export_onnx, onnx_parity, run_onnx
 from nassuite.latency.certificate import Certificate, certify
 from nassuite.latency.cost import cost
+from nassuite.latency.features import VECTOR_CHANNELS
 from nassuite.latency.meter import Meter
 from nassuite.latency.target import Target
 from nassuite.metrics import binomial_interval, confusion_matrix, score
@@ -31,6 +33,7 @@ from nassuite.train.loop import Checkpoints, TrainConfig
 from nassuite.train.recalibrate import predict, recalibrated
 
 CALIBRATION_IMAGES = 256
+NOISY_ATTEMPTS = 3
 PARITY_IMAGES = 256
 
 
@@ -95,10 +98,29 @@ def distil(
     return network.cpu().eval()
 
 
-def prune_winner(network: nn.Module, arch: Arch, data: Data, ratio: float) -> tuple[nn.Module, PruneRecord]:
-    """Removes ``ratio`` of the channels inside the blocks, proven equal to the masked network."""
-    example = next(data.resized(arch.resolution).val.batches(8, channels_last=False))[0]
-    return prune(network, PruneConfig(ratio, scope="local", align=8), example=example)
+def prune_winner(
+    network: nn.Module, arch: Arch, data: Data, ratio: float, *, meter: Meter, target: Target, seed: int
+) -> tuple[nn.Module, PruneRecord]:
+    """Removes ``ratio`` of the channels that can go, proven equal to the masked network; more if that is no faster.
+
+    Fewer MACs are often no fewer milliseconds, so each attempt is measured beside the dense network. The
+    first that is faster by more than the measurement's noise is kept, else the first of all.
+    """
+    sized = data.resized(arch.resolution)
+    example = next(sized.val.batches(8, channels_last=False))[0]
+    shape = (sized.in_chans, arch.resolution, arch.resolution)
+    attempts = []
+    for harder in (ratio, (1 + ratio) / 2, (3 + ratio) / 4):
+        pruned, record = prune(network, PruneConfig(harder, align=VECTOR_CHANNELS), example=example)
+        attempts.append((pruned, record))
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / "dense.onnx", Path(folder) / "pruned.onnx"]
+            for path, model in zip(paths, (network, pruned), strict=True):
+                export_onnx(model, path, input_shape=shape, check=False)
+            dense_time, pruned_time = meter(paths, target, seed=seed)
+        if pruned_time.ratio_high < dense_time.ratio_low:
+            return attempts[-1]
+    return attempts[0]
 
 
 def export_variants(
@@ -144,13 +166,21 @@ def certify_variants(
     variants: Sequence[Variant], budget_ms: float, meter: Meter, target: Target, *,
     percentile: int, confidence: float, progress: Progress, seed: int,
 ) -> list[Variant]:  # fmt: skip
-    """Measures all files in the same rounds and holds each to the budget."""
-    measurements = meter([v.path for v in variants], target, progress=progress, seed=seed)
-    certified = []
-    for variant, measurement in zip(variants, measurements, strict=True):
-        fields = dict(vars(variant))
-        fields["certificate"] = certify(measurement, budget_ms, percentile=percentile, confidence=confidence)
-        certified.append(Variant(**fields))
+    """Measures all files in the same rounds and holds each to the budget; what is too noisy, again."""
+    certified = list(variants)
+    for attempt in range(NOISY_ATTEMPTS):
+        open_ = [
+            n
+            for n, v in enumerate(certified)
+            if v.certificate is None or v.certificate.verdict == "too noisy"
+        ]
+        if not open_:
+            break
+        paths = [variants[n].path for n in open_]
+        measurements = meter(paths, target, progress=progress, seed=seed + attempt)
+        for n, measurement in zip(open_, measurements, strict=True):
+            certificate = certify(measurement, budget_ms, percentile=percentile, confidence=confidence)
+            certified[n] = replace(variants[n], certificate=certificate)
     return certified
 
 

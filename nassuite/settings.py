@@ -53,8 +53,8 @@ class Settings:
     epochs: int | None = _option(None, "epochs of the supernet (default: fits the data)")
     batch_size: int | None = _option(None, "images in a training step (default: fits the data)")
     lr: float = _option(0.1, "peak learning rate of the supernet")
-    calibration: int = _option(80, "architectures measured to fit the latency predictor")
-    trials: int = _option(80, "distinct architectures evaluated by the search")
+    calibration: int = _option(72, "architectures measured to fit the latency predictor")
+    trials: int = _option(72, "distinct architectures evaluated by the search")
     sampler: str = _option("nsga2", "Optuna sampler", choices=("nsga2", "tpe", "gp", "random"))
     workers: int = _option(1, "processes that search together")
     finetune_epochs: int | None = _option(None, "epochs of distillation of a winner (default: fits the data)")
@@ -68,7 +68,7 @@ class Settings:
 
     def resolved(self, *, images: int, size: int, device: str) -> Settings:
         """Fills in what is None, for ``images`` training images of ``size`` pixels."""
-        epochs = self.epochs if self.epochs is not None else _between(7, 7_500 / images, 24)
+        epochs = self.epochs if self.epochs is not None else _between(6, 6_500 / images, 24)
         finetune = self.finetune_epochs if self.finetune_epochs is not None else 4 * epochs
         return dataclasses.replace(
             self,

@@ -503,7 +503,9 @@ def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
         checkpoints=FileCheckpoints(flow.run.training(f"{arch.digest}-dense")),
         description="distilling the winner", **common,
     )  # fmt: skip
-    pruned, record = deploy.prune_winner(dense, arch, flow.data, settings.prune)
+    pruned, record = deploy.prune_winner(
+        dense, arch, flow.data, settings.prune, meter=flow.meter, target=flow.target, seed=settings.seed
+    )
     pruned = deploy.distil(
         pruned, arch, flow.data,
         flow.training(settings.prune_epochs, settings.lr / 4, settings.seed + 2),

@@ -1,0 +1,34 @@
+# Both work on a fresh machine with Python >= 3.11, git and make:
+#   make search [ARGS="--budget-ms 0.15"]   searches on the embedded data
+#   make test                               runs the tests
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?= --budget-ms 20
+
+.PHONY: search test test-slow check lint types clean
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+search: .venv/.installed
+	$(BIN)/nassuite search $(ARGS)
+
+test: .venv/.installed
+	$(BIN)/python -m pytest
+
+test-slow: .venv/.installed
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.installed
+	$(BIN)/mypy
+
+check: lint types test
+
+clean:
+	rm -rf .venv build dist
