@@ -27,18 +27,17 @@ import sys
 import numpy as np, onnxruntime as ort
 from PIL import Image, ImageOps
 
-SIZE, MODE = {size}, "{mode}"
-labels = open("labels.txt").read().splitlines()
 session = ort.InferenceSession("model.onnx")
-image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert(MODE)
-scale = SIZE / min(image.size)
-image = image.resize([max(SIZE, round(side * scale)) for side in image.size], Image.BILINEAR)
-left, top = (image.width - SIZE) // 2, (image.height - SIZE) // 2
-pixels = np.asarray(image.crop((left, top, left + SIZE, top + SIZE)), np.float32) / 255
-pixels = pixels.reshape(SIZE, SIZE, -1).transpose(2, 0, 1)[None]
-logits = session.run(None, {{"image": pixels}})[0][0]
+labels = open("labels.txt").read().splitlines()
+channels, size = session.get_inputs()[0].shape[1:3]
+image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB" if channels == 3 else "L")
+image = image.resize([max(size, round(side * size / min(image.size))) for side in image.size], Image.BILINEAR)
+left, top = (image.width - size) // 2, (image.height - size) // 2
+pixels = np.asarray(image.crop((left, top, left + size, top + size)), np.float32) / 255
+logits = session.run(None, {"image": pixels.reshape(size, size, -1).transpose(2, 0, 1)[None]})[0][0]
 print(labels[logits.argmax()])
 """
+"""The program that the README shows; a test keeps the two the same."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,6 @@ def report_content(inputs: Inputs) -> c.ReportContent:
 
 def _run_facts(inputs: Inputs, ends: list[Cost]) -> c.RunFacts:
     data, settings, facts = inputs.data, inputs.settings, inputs.facts
-    mode = "RGB" if data.in_chans == 3 else "L"
     return c.RunFacts(
         name=inputs.run.root.resolve().name,
         command=facts["command"],
@@ -127,7 +125,7 @@ def _run_facts(inputs: Inputs, ends: list[Cost]) -> c.RunFacts:
         ),
         misses=tuple(inputs.misses),
         notes=tuple(inputs.notes),
-        predict=PREDICT.format(size=data.size, mode=mode),
+        predict=PREDICT,
     )
 
 

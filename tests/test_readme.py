@@ -1,0 +1,55 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import nn
+
+from nassuite.cli import _parser
+from nassuite.data.preprocess import Preprocess, as_float, preprocess_image
+from nassuite.export import export_onnx, run_onnx
+from nassuite.summary import PREDICT
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_report_shows_the_program_of_the_readme():
+    assert PREDICT in blocks("python")
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(3, "RGB"), (1, "L")])
+def test_the_program_of_the_readme_classifies_as_the_suite_does(tmp_path, channels, mode):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (50, 70, 3), dtype=np.uint8)).convert(mode).save(
+        tmp_path / "image.png"
+    )
+    model = nn.Sequential(nn.Conv2d(channels, 6, 3, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    export_onnx(model, tmp_path / "model.onnx", input_shape=(channels, 24, 24))
+    (tmp_path / "labels.txt").write_text("".join(f"label {n}\n" for n in range(6)))
+    said = subprocess.run(
+        [sys.executable, "-c", PREDICT, "image.png"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    pixels = as_float(preprocess_image(tmp_path / "image.png", Preprocess(24, channels)))
+    expected = run_onnx(tmp_path / "model.onnx", pixels[None])[0].argmax()
+    assert said.stdout == f"label {expected}\n"
+
+
+def test_every_nassuite_command_of_the_readme_is_understood():
+    lines = [line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines()]
+    commands = [words[1:] for words in lines if words and words[0] == "nassuite"]
+    assert len(commands) >= 4
+    for words in commands:
+        assert callable(_parser().parse_args(words).run)
+
+
+def test_the_make_targets_of_the_readme_exist():
+    makefile = (Path(__file__).parent.parent / "Makefile").read_text()
+    for target in set(re.findall(r"\bmake ([a-z-]+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
