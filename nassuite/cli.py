@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nassuite import __version__
 from nassuite.errors import InputError
-from nassuite.settings import Settings, flag, load_study, settings_types
+from nassuite.settings import SUPERNET_SETTINGS, Settings, flag, load_study, settings_types
 
 EXIT_MISSED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -27,19 +30,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     parsed.command_line = arguments
     try:
-        return parsed.run(parsed)
-    except InputError as error:
-        print(f"nassuite: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    except KeyboardInterrupt:
-        print("\nnassuite: stopped; what was finished is kept", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        code = parsed.run(parsed)
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
+        # The reader has seen enough; what Python flushes at its end has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (InputError, FloatingPointError) as error:
+        code, message = EXIT_INPUT, str(error)
+    except KeyboardInterrupt:
+        code, message = EXIT_INTERRUPTED, "stopped" + _how_to_go_on(parsed)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        print(f"nassuite: {error.strerror or error}{where}", file=sys.stderr)
-        return EXIT_INPUT
+        code, message = EXIT_INPUT, f"{error.strerror or error}{where}" + _how_to_go_on(parsed)
+    # Out of the handlers: with the exception its frames are gone, and progress bars have ended.
+    print(f"nassuite: {message}", file=sys.stderr)
+    return code
+
+
+def _how_to_go_on(parsed: argparse.Namespace) -> str:
+    run = getattr(parsed, "started", None)
+    if run is None or not os.path.isfile(run / "study.toml"):  # that of pathlib raises for odd names
+        return ""
+    return f"; go on with: nassuite search --resume {shlex.quote(str(run))}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="nassuite",
         description="Images and a latency budget in; a small vision model that is measured to meet it out.",
     )
+    parser.add_argument("--version", action="version", version=f"nassuite {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     _add_search(commands)
 
@@ -117,11 +132,12 @@ def _search(arguments: argparse.Namespace) -> int:
             raise InputError(f"--resume goes on with the run's own settings: leave out {', '.join(extra)}")
         settings, out = None, arguments.resume
     else:
-        table = _inherited(arguments.reuse) | (load_study(arguments.study) if arguments.study else {}) | given
-        settings = Settings(**table)
+        wanted = (load_study(arguments.study) if arguments.study else {}) | given
+        settings = Settings(**(_inherited(arguments.reuse, wanted) | wanted))
         if not settings.budget_ms:
             raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
         out = arguments.out or default_run_folder(settings)
+    arguments.started = out
 
     from nassuite.study import search
     from nassuite.terminal import print_outcome
@@ -134,21 +150,28 @@ def _search(arguments: argparse.Namespace) -> int:
     return 0 if outcome.ok else EXIT_MISSED
 
 
-def _inherited(reuse: Path | None) -> dict[str, Any]:
-    """A run that reuses another has its settings, but for the budgets."""
+def _inherited(reuse: Path | None, wanted: dict[str, Any]) -> dict[str, Any]:
+    """A run that reuses another has its settings, but for the budgets; those of the supernet cannot change."""
     if reuse is None:
         return {}
     from nassuite.run_directory import RunDirectory
 
     settings, _ = RunDirectory(reuse).read_settings()
+    for name in SUPERNET_SETTINGS:
+        theirs = getattr(settings, name)
+        if wanted.get(name, theirs) != theirs:
+            raise InputError(
+                f"{flag(name)} {wanted[name]}: the supernet of --from {reuse} was trained with {theirs}; leave it "
+                "out, or start a run without --from"
+            )
     return {k: v for k, v in dataclasses.asdict(settings).items() if k != "budget_ms"}
 
 
 def default_run_folder(settings: Settings) -> Path:
     kind, _, folder = settings.data.partition(":")
-    name = Path(folder).name if kind == "folder" and folder else kind
+    name = Path(folder).resolve().name if kind == "folder" and folder else kind
     budgets = "-".join(f"{budget:g}" for budget in settings.budget_ms)
-    return Path("runs") / f"{name}-{budgets}ms-{time.strftime('%Y%m%d-%H%M%S')}"
+    return Path("runs") / f"{name or kind}-{budgets}ms-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ from nassuite.nn.network import Network
 from nassuite.nn.supernet import Supernet
 from nassuite.progress import Progress
 from nassuite.spec import Arch
-from nassuite.train.distill import teach, train_network
+from nassuite.train.distill import SoftLabels, train_network
 from nassuite.train.loop import Checkpoints, TrainConfig
 from nassuite.train.recalibrate import predict, recalibrated
 
@@ -87,11 +87,10 @@ def distil(
 ) -> nn.Module:
     """Trains ``network`` in place with a teacher's soft labels; it ends on the CPU in evaluation mode."""
     if config.epochs > 0:
-        soft_labels = teach(teacher, data.train, resolution=teacher_resolution, device=device)
         train_network(
             network, data.train, config,
             resolution=arch.resolution,
-            soft_labels=soft_labels,
+            soft_labels=SoftLabels(teacher, teacher_resolution),
             description=description, device=device, class_weights=class_weights,
             checkpoints=checkpoints, progress=progress,
         )  # fmt: skip

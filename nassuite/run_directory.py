@@ -6,19 +6,21 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nassuite.errors import Busy, InputError
-from nassuite.records import SCHEMA_VERSION, append_jsonl, read_json, read_jsonl, write_bytes, write_json
-from nassuite.settings import Settings, from_table, read_toml, write_toml
+from nassuite.records import SCHEMA_VERSION, append_jsonl, read_json, read_jsonl, write_bytes
+from nassuite.settings import Settings, from_table, moved, read_toml, write_toml
 
 if TYPE_CHECKING:
     from nassuite.train.loop import Checkpoint
 
-STAGES = ("data", "supernet", "latency", "search", "finalists", "deploy", "report")
+STAGES = ("latency", "supernet", "search", "finalists", "deploy", "report")
+FACTS = ("command", "started", "data_digest", "space_digest", "target")
+"""What study.toml has beside the settings, in any case."""
 
 
 @dataclass(frozen=True)
@@ -61,47 +63,113 @@ class RunDirectory:
     def training(self, name: str) -> Path:
         return self.root / "training" / f"{name}.safetensors"
 
+    def cuts(self, name: str) -> Path:
+        return self.root / "training" / f"{name}-cuts.json"
+
     # --- settings ---
 
     def write_settings(self, settings: Settings, facts: dict[str, Any]) -> None:
-        table = {"schema_version": SCHEMA_VERSION, **facts, "settings": settings.to_toml()}
+        table = {
+            "schema_version": SCHEMA_VERSION,
+            "folder": os.getcwd(),
+            **facts,
+            "settings": settings.to_toml(),
+        }
         write_toml(self.study, table)
 
     def read_settings(self) -> tuple[Settings, dict[str, Any]]:
-        """The resolved settings and the facts beside them; refuses a run of another version."""
+        """The resolved settings and the facts beside them; refuses a run of another version.
+
+        Relative paths in the settings are those of the folder in which the run began, seen from here.
+        """
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: no such run directory")
         if not self.study.is_file():
             raise InputError(f"{self.root} is no run directory: it has no study.toml")
         table = read_toml(self.study)
         version = table.pop("schema_version", None)
+        if version is None:
+            raise InputError(f"{self.study} is damaged: it lacks schema_version")
         if version != SCHEMA_VERSION:
             raise InputError(
                 f"{self.root} was written by another version of nassuite (schema {version}, this one has "
                 f"{SCHEMA_VERSION}): use that version, or start a new run"
             )
-        settings = Settings(**from_table(table.pop("settings", {}), str(self.study)))
-        return settings, table
+        facts = {name: table.get(name) for name in FACTS}
+        settings = table.get("settings")
+        if not isinstance(settings, dict) or not all(isinstance(fact, str) for fact in facts.values()):
+            lacking = [name for name, fact in facts.items() if not isinstance(fact, str)] or ["settings"]
+            raise InputError(f"{self.study} is damaged: it lacks {', '.join(lacking)}")
+        table.pop("settings")
+        return moved(
+            Settings(**from_table(settings, str(self.study))), table.get("folder", os.getcwd())
+        ), table
 
     # --- stages ---
 
+    @property
+    def stages(self) -> Path:
+        return self.root / "stages.jsonl"
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times a stage; a stage that was interrupted adds up over its attempts."""
+        """Times a stage; one that was interrupted adds up over its attempts, one that is done counts no more."""
+        if name in self.stages_done():
+            yield
+            return
         started = time.monotonic()
         try:
             yield
         except BaseException:
-            append_jsonl(self.root / "stages.jsonl", _stage_entry(name, started, done=False))
+            with suppress(OSError):  # a full disk must not hide what went wrong
+                append_jsonl(self.stages, _stage_entry(name, started, done=False))
             raise
-        append_jsonl(self.root / "stages.jsonl", _stage_entry(name, started, done=True))
+        append_jsonl(self.stages, _stage_entry(name, started, done=True))
 
     def stage_seconds(self) -> dict[str, float]:
         seconds: dict[str, float] = {}
-        for entry in read_jsonl(self.root / "stages.jsonl"):
+        for entry in self._stage_entries():
             seconds[entry["stage"]] = seconds.get(entry["stage"], 0.0) + entry["seconds"]
         return {name: round(s, 1) for name, s in seconds.items()}
 
     def stages_done(self) -> set[str]:
-        return {entry["stage"] for entry in read_jsonl(self.root / "stages.jsonl") if entry["done"]}
+        return {entry["stage"] for entry in self._stage_entries() if entry["done"]}
+
+    def _stage_entries(self) -> list[dict[str, Any]]:
+        entries = read_lines(self.stages)
+        if any(
+            not isinstance(entry, dict) or set(entry) != {"stage", "seconds", "done"} for entry in entries
+        ):
+            raise InputError(f"{self.stages} is damaged: delete it (times are lost, results are not)")
+        return entries
+
+    # --- one process at a time ---
+
+    def check_new(self) -> None:
+        """Raises InputError if a new run cannot begin here; touches nothing."""
+        root = self.root
+        try:
+            if root.exists() and not root.is_dir():
+                raise InputError(f"--out {root}: that is a file, expected a folder that is new or empty")
+            # Hidden files are a lock and temporary files, of a command that was killed as it began.
+            if root.exists() and any(not p.name.startswith(".") for p in root.iterdir()):
+                if self.study.is_file():
+                    raise InputError(
+                        f"--out {root} is a run: continue it with --resume {root}, or give another"
+                    )
+                raise InputError(f"--out {root} is not empty: give a folder that is new or empty")
+            parent = next(p for p in (root, *root.absolute().parents) if p.exists())
+        except OSError as error:
+            raise InputError(f"--out {root}: {error.strerror or error}") from None
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise InputError(f"--out {root}: cannot write to {parent}, choose another folder")
+
+    def create(self) -> None:
+        self.check_new()
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out {self.root}: cannot create it: {error.strerror or error}") from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -113,32 +181,47 @@ class RunDirectory:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             raise Busy(f"{self.root} is in use by another nassuite process: wait for it or stop it") from None
+        except OSError as error:
+            raise InputError(f"cannot write to {self.root}: {error.strerror or error}") from None
         try:
             yield
         finally:
             lock.release()
+
+    def in_use(self) -> bool:
+        """Whether a process works on this run now."""
+        if not (self.root / ".lock").exists():
+            return False
+        try:
+            with self.locked():
+                return False
+        except Busy:
+            return True
+        except InputError:  # a folder that cannot be written to is in nobody's use
+            return False
 
 
 def _stage_entry(name: str, started: float, *, done: bool) -> dict[str, Any]:
     return {"stage": name, "seconds": round(time.monotonic() - started, 2), "done": done}
 
 
-def create_run(root: Path, *, resume: bool) -> RunDirectory:
-    """A new, empty run directory, or the existing one to resume. Raises InputError with the reason."""
-    run = RunDirectory(root)
-    if resume:
-        if not root.is_dir():
-            raise InputError(f"--resume {root}: no such run directory")
-        return run
-    if root.exists() and (not root.is_dir() or any(p.name != ".lock" for p in root.iterdir())):
-        raise InputError(f"{root} exists already: continue it with --resume {root}, or give another --out")
+def read_record(path: Path, *keys: str) -> Any:
+    """The JSON object in a file of a run; InputError if the file is damaged or has not the ``keys``."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot create {root}: {error.strerror or error}") from None
-    if not os.access(root, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write to {root}: choose another --out")
-    return run
+        value = read_json(path)
+        if not isinstance(value, dict) or not set(keys) <= set(value):
+            raise ValueError(f"expected an object with {', '.join(keys)}")
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): delete it, and --resume makes it again") from None
+    return value
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The JSON lines of a file of a run; InputError if it is no text."""
+    try:
+        return read_jsonl(path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is damaged ({error}): delete it, and --resume makes it again") from None
 
 
 @dataclass(frozen=True)
@@ -148,28 +231,34 @@ class FileCheckpoints:
     path: Path
 
     def load(self) -> Checkpoint | None:
-        from safetensors import SafetensorError, safe_open
-
         from nassuite.train.loop import Checkpoint
 
         if not self.path.is_file():
             return None
+        with self._opened("pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Checkpoint(tensors, json.loads(file.metadata()["meta"]))
+
+    def meta(self) -> dict[str, Any] | None:
+        """The JSON values alone."""
+        if not self.path.is_file():
+            return None
+        with self._opened("np") as file:
+            return json.loads(file.metadata()["meta"])
+
+    @contextmanager
+    def _opened(self, framework: str) -> Iterator[Any]:
+        from safetensors import SafetensorError, safe_open
+
         try:
-            with safe_open(self.path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return Checkpoint(tensors, json.loads(file.metadata()["meta"]))
+            with safe_open(self.path, framework=framework) as file:
+                yield file
         except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise InputError(f"{self.path} is damaged ({error}): delete it to train again") from None
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.path} is damaged ({reason}): delete it to train again") from None
 
     def save(self, checkpoint: Checkpoint) -> None:
         from safetensors.torch import save
 
         tensors = {name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
         write_bytes(self.path, save(tensors, {"meta": json.dumps(checkpoint.meta)}))
-
-
-def cached(path: Path, make: Any) -> Any:
-    """The JSON value in ``path``, made and written first if it is not there."""
-    if not path.exists():
-        write_json(path, make())
-    return read_json(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import tomllib
 import typing
 from dataclasses import dataclass
@@ -14,17 +15,8 @@ from nassuite.errors import InputError
 from nassuite.records import write_bytes
 from nassuite.resources import find_toml, shipped_names
 
-FIELDS_OF_A_SUPERNET = (
-    "data",
-    "size",
-    "train_images",
-    "class_weights",
-    "space",
-    "epochs",
-    "batch_size",
-    "lr",
-)
-"""What a supernet depends on, beside the seed: a run that reuses one must agree on these."""
+SUPERNET_SETTINGS = ("size", "train_images", "class_weights", "epochs", "batch_size", "lr", "seed")
+"""What a supernet depends on, beside its data and space."""
 
 
 def _option(default: Any, help: str, **more: Any) -> Any:
@@ -108,10 +100,9 @@ def _check(settings: Settings) -> None:
     for budget in settings.budget_ms:
         if not (math.isfinite(budget) and budget > 0):
             raise InputError(f"--budget-ms {budget:g}: expected a positive number of milliseconds")
-    if len(set(settings.budget_ms)) != len(settings.budget_ms):
-        raise InputError(
-            f"--budget-ms {' '.join(f'{b:g}' for b in settings.budget_ms)}: give every budget once"
-        )
+    names = [f"{budget:g}" for budget in settings.budget_ms]  # also those of their folders
+    if len(set(names)) != len(names):
+        raise InputError(f"--budget-ms {' '.join(names)}: give every budget once (six digits count)")
     at_least = {
         "threads": 1, "epochs": 1, "batch_size": 2, "calibration": 24, "trials": 1, "workers": 1,
         "finetune_epochs": 0, "prune_epochs": 0, "seed": 0, "size": 8, "train_images": 1,
@@ -120,6 +111,8 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and value < least:
             raise InputError(f"{flag(name)} {value}: expected {least} or more")
+    if settings.seed >= 2**31:
+        raise InputError(f"--seed {settings.seed}: expected less than 2147483648")
     if not 0 < settings.prune < 1:
         raise InputError(f"--prune {settings.prune:g}: expected a fraction between 0 and 1")
     if not 0.5 <= settings.confidence < 1:
@@ -156,6 +149,26 @@ def load_study(name: str) -> dict[str, Any]:
         known = ", ".join(shipped_names("studies"))
         raise InputError(f"no study {name!r}: expected one of {known}, or the path of a TOML file")
     return from_table(read_toml(path), str(path))
+
+
+def moved(settings: Settings, folder: str) -> Settings:
+    """The same settings, where relative paths in them were given in ``folder``, seen from here."""
+
+    def seen(path: str) -> str:
+        there = Path(folder) / Path(path).expanduser()
+        return str(there) if there.exists() else path
+
+    if folder == os.getcwd():
+        return settings
+    kind, colon, place = settings.data.partition(":")
+    shipped = settings.space is None or (
+        "/" not in settings.space and settings.space in shipped_names("search_spaces")
+    )
+    return dataclasses.replace(
+        settings,
+        data=f"{kind}{colon}{seen(place)}" if place else settings.data,
+        space=settings.space if shipped else seen(str(settings.space)),
+    )
 
 
 def read_toml(path: Path) -> dict[str, Any]:

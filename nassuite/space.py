@@ -104,7 +104,7 @@ class Space:
                 prefix = f"stage{s}.layer{layer}."
                 genes[prefix + "operator"] = block.op
                 for name in OPERATORS[block.op]:
-                    if not (name == "kernel" and _kernel_is_fixed(block.op, layer)):
+                    if not (name == "kernel" and _kernel_is_fixed(block.op, block.stride)):
                         value = getattr(block, name)
                         genes[prefix + name] = max(value) if name == "kernel" else value
         if self.decode(genes) != arch:
@@ -160,7 +160,7 @@ class Space:
         """The number of different architectures."""
         total = len(self.resolution) * len(self.stem_width) * len(self.head_width)
         for stage in self.stages:
-            first = sum(_variants(stage, op, 0) for op in stage.operator)
+            first = sum(_variants(stage, op, stage.stride) for op in stage.operator)
             others = sum(_variants(stage, op, 1) for op in stage.operator)
             total *= len(stage.width) * sum(first * others ** (depth - 1) for depth in stage.depth)
         return total
@@ -178,17 +178,18 @@ def _name_genes(space: Space) -> Iterator[tuple[str, tuple[Value, ...]]]:
     yield "head.width", space.head_width
 
 
-def _kernel_is_fixed(op: str, layer: int) -> bool:
-    """A ghost bottleneck that keeps its shape has cheap 3x3 convolutions only."""
-    return op == "ghost" and layer > 0
+def _kernel_is_fixed(op: str, stride: int) -> bool:
+    """A ghost bottleneck has a depthwise convolution at stride 2 only; its cheap ones are 3x3."""
+    return op == "ghost" and stride == 1
 
 
 def _block(
     chosen: Mapping[str, Any], layer: int, in_channels: int, out_channels: int, stride: int
 ) -> BlockSpec:
     op = chosen["operator"]
+    stride = stride if layer == 0 else 1
     used = {name: chosen[name] for name in OPERATORS[op] if name != "kernel"}
-    if not _kernel_is_fixed(op, layer):
+    if not _kernel_is_fixed(op, stride):
         size = chosen["kernel"]
         used["kernel"] = ((1, size), (size, 1))[layer % 2] if op == "alt_dwcb" else (size, size)
     if op == "shuffle" and layer > 0:
@@ -197,12 +198,12 @@ def _block(
         op,
         in_channels if layer == 0 else out_channels,
         out_channels,
-        stride=stride if layer == 0 else 1,
+        stride=stride,
         shortcut="pool" if layer == 0 else "identity",
         **used,
     )
 
 
-def _variants(stage: Stage, op: str, layer: int) -> int:
-    used = [n for n in OPERATORS[op] if not (n == "kernel" and _kernel_is_fixed(op, layer))]
+def _variants(stage: Stage, op: str, stride: int) -> int:
+    used = [n for n in OPERATORS[op] if not (n == "kernel" and _kernel_is_fixed(op, stride))]
     return math.prod(len(getattr(stage, name)) for name in used)

@@ -76,21 +76,24 @@ class _Reader:
 
     def stage(self, table: dict[str, Any], prefix: str) -> Stage:
         self.known(table, prefix, {"width", "depth", "stride", "operator", "kernel", "expand", "se", "act"})
-        expand = tuple(float(v) for v in self.choices(table, prefix, "expand", kind=(int, float), expected="numbers >= 1"))
-        for value in expand:
-            if value < 1 or (value == 1 and len(expand) > 1):
-                raise self.fail(
-                    prefix + "expand",
-                    list(expand),
-                    "ratios above 1, or 1 alone (it has no expanding layer to share)",
-                )
+        ratios = "ratios above 1 in rising order, or 1 alone (it has no expanding layer to share)"
+        expand = self.choices(table, prefix, "expand", kind=(int, float), expected=ratios)
+        if (
+            not all(1 <= v < math.inf for v in expand)
+            or (1 in expand and len(expand) > 1)
+            or not _rises(expand)
+        ):
+            raise self.fail(prefix + "expand", list(expand), ratios)
+        kernel = self.among(table, prefix, "kernel", (3, 5, 7))
+        if not _rises(kernel):
+            raise self.fail(prefix + "kernel", list(kernel), "3, 5, 7 or some of them, in rising order")
         return Stage(
             width=self.ints(table, prefix, "width", WIDTH_MULTIPLE),
             depth=self.ints(table, prefix, "depth", 1),
             stride=self.one(table, prefix, "stride", (1, 2)),
             operator=self.among(table, prefix, "operator", tuple(OPERATORS)),
-            kernel=self.among(table, prefix, "kernel", (3, 5, 7)),
-            expand=expand,
+            kernel=kernel,
+            expand=tuple(map(float, expand)),
             se=self.among(table, prefix, "se", (False, True), default=[False]),
             act=self.among(table, prefix, "act", get_args(Activation), default=["relu"]),
         )
@@ -119,7 +122,7 @@ class _Reader:
         if multiple == 1:
             expected = f"one or several whole numbers >= {minimum}, in rising order"
         values = self.choices(table, prefix, key, kind=int, expected=expected)
-        if any(v < minimum or v % multiple for v in values) or list(values) != sorted(values):
+        if any(v < minimum or v % multiple for v in values) or not _rises(values):
             raise self.fail(prefix + key, list(values), expected)
         return values
 
@@ -139,3 +142,7 @@ class _Reader:
         if len(values) != 1:
             raise self.fail(prefix + key, list(values), f"one of {', '.join(map(str, allowed))}")
         return values[0]
+
+
+def _rises(values: tuple[Any, ...]) -> bool:
+    return list(values) == sorted(values)

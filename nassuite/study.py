@@ -10,10 +10,13 @@ by the next run; only this module and the command line know that directory.
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +27,7 @@ import torch
 from torch import Tensor
 
 from nassuite import deploy, deploy_card
+from nassuite.compress.prune import PruneRecord, replay
 from nassuite.data import Data, DataConfig, default_augment, load_data
 from nassuite.errors import InputError
 from nassuite.export import export_onnx
@@ -36,18 +40,20 @@ from nassuite.latency.target import Target
 from nassuite.metrics import class_weights, score
 from nassuite.nn.network import Interface, build
 from nassuite.nn.supernet import Supernet
-from nassuite.progress import Progress
-from nassuite.records import append_jsonl, environment, read_json, read_jsonl, write_json
+from nassuite.progress import SILENT, Progress
+from nassuite.records import append_jsonl, environment, write_bytes, write_json
 from nassuite.report import write_report
-from nassuite.run_directory import FileCheckpoints, RunDirectory, create_run
+from nassuite.run_directory import FileCheckpoints, RunDirectory, read_lines, read_record
 from nassuite.search.driver import (
     Evaluation,
     Objective,
     SearchConfig,
+    drop_torn_line,
     evaluations,
     open_study,
     run_trials,
     sweep,
+    trials_done,
 )
 from nassuite.search.finalists import Finalist, choose_winner, nominate, to_json
 from nassuite.settings import Settings
@@ -66,7 +72,7 @@ RECALIBRATION_IMAGES = 1024
 SEARCH_VAL_IMAGES = 2000
 FINALISTS = 8
 LEAST_SAMPLES = 24
-STUDY_NAME = "nassuite"
+WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -110,33 +116,48 @@ def search(
     measurement in tests. Raises InputError for anything wrong with the input.
     """
     progress = progress or Progress()
-    run = create_run(out, resume=resume)
+    run = RunDirectory(out)
+    if resume:
+        settings, facts = run.read_settings()
+        _refuse_other_budgets(run, settings, expected_budgets)
+        with run.locked():
+            flow = prepare(run, settings, progress=progress, meter=meter)
+            _refuse_other_ground(flow, facts)
+            return _follow(flow, facts)
+    if settings is None or not settings.budget_ms:
+        raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
+    # Everything is checked before anything is written: what was refused leaves no directory behind.
+    run.check_new()
+    flow = prepare(run, settings, progress=progress, meter=meter)
+    facts = _facts(flow, command)
+    if reuse is not None:
+        facts["reused"] = str(reuse.resolve())
+        flow.settings = _adopted_settings(flow, RunDirectory(reuse), facts)
+    run.create()
     with run.locked():
-        if resume:
-            settings, _ = run.read_settings()
-            if expected_budgets is not None and set(expected_budgets) != set(settings.budget_ms):
-                theirs = " ".join(f"{budget:g}" for budget in settings.budget_ms)
-                raise InputError(
-                    f"--resume {out}: that run has the budgets {theirs} ms; for others use --from {out}"
-                )
-        elif settings is None or not settings.budget_ms:
-            raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
-        flow = prepare(run, settings, progress=progress, meter=meter)
-        if not resume:
-            _begin(flow, reuse, command)
-        with run.stage("latency"):
-            calibrate(flow)
-        with run.stage("supernet"):
-            train_shared_weights(flow)
-        with run.stage("search"):
-            explore(flow)
-        with run.stage("finalists"):
-            measure_finalists(flow)
-        with run.stage("deploy"):
-            results = tuple(deploy_budget(flow, budget) for budget in flow.settings.budget_ms)
+        run.write_settings(flow.settings, facts)
+        return _follow(flow, facts)
+
+
+def _follow(flow: Flow, facts: dict[str, Any]) -> Outcome:
+    """Every stage in turn; each finds for itself what of it is done."""
+    run = flow.run
+    if "reused" in facts:
+        _copy_reused(flow, RunDirectory(Path(facts["reused"])), facts)
+    with run.stage("latency"):
+        calibrate(flow)
+    with run.stage("supernet"):
+        train_shared_weights(flow)
+    with run.stage("search"):
+        explore(flow)
+    with run.stage("finalists"):
+        measure_finalists(flow)
+    with run.stage("deploy"):
+        results = tuple(deploy_budget(flow, budget) for budget in flow.settings.budget_ms)
+    if "report" not in run.stages_done():
         with run.stage("report"):
             draw(flow, results)
-        return Outcome(run.root, results, tuple(flow.notes()))
+    return Outcome(run.root, results, tuple(flow.notes()))
 
 
 # --- what every stage needs -------------------------------------------------------------------------
@@ -179,7 +200,12 @@ class Flow:
         found = FileCheckpoints(self.run.supernet).load()
         if found:
             state = {k.removeprefix("model."): v for k, v in found.tensors.items() if k.startswith("model.")}
-            supernet.load_state_dict(state)
+            try:
+                supernet.load_state_dict(state)
+            except RuntimeError:
+                raise InputError(
+                    f"{self.run.supernet} holds other weights than this run's: delete it to train again"
+                ) from None
         return supernet.to(self.device)
 
     @cached_property
@@ -190,7 +216,12 @@ class Flow:
 
     @cached_property
     def samples(self) -> list[Sample]:
-        return [Sample.from_json(value) for value in read_jsonl(self.run.samples)]
+        try:
+            return [Sample.from_json(value) for value in read_lines(self.run.samples)]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{self.run.samples} is damaged ({error!r}): delete it, and --resume measures again"
+            ) from None
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -200,12 +231,18 @@ class Flow:
         return fit_predictor(x, np.array(normalised_ms(samples)), seed=self.settings.seed)
 
     @cached_property
+    def teacher(self) -> deploy.Teacher:
+        return deploy.choose_teacher(
+            self.supernet, self.recalibration_batches, self.data.val, metric=self.settings.metric
+        )
+
+    @cached_property
     def evaluated(self) -> list[Evaluation]:
         return evaluations(self.study, self.space)
 
     @cached_property
     def study(self) -> optuna.Study:
-        return open_study(self.run.journal, STUDY_NAME)
+        return open_study(self.run.journal)
 
     def predict_ms(self, arch: Arch) -> float:
         return float(self.predictor.predict(features(arch, self.data.in_chans)[None])[0])
@@ -232,6 +269,7 @@ def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: this machine has no CUDA device; use --device cpu or auto")
+    Target(settings.runtime, settings.threads)  # refuses what this machine has not
     space = load_space(settings.space) if settings.space else None
     size = settings.size or (max(space.resolution) if space else None)
     data = load_data(
@@ -241,14 +279,23 @@ def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter:
     settings = settings.resolved(images=len(data.train), size=data.size, device=device)
     assert settings.space is not None
     space = space or load_space(settings.space)
+    if size is not None and size != max(space.resolution):
+        raise InputError(
+            f"--size {size}: the space {space.name} is for {max(space.resolution)} pixels; leave --size out, or "
+            "give another --space"
+        )
+    if space.size < LEAST_SAMPLES:
+        raise InputError(
+            f"the space {space.name} has only {space.size} architectures: a search takes {LEAST_SAMPLES} or more"
+        )
     if max(space.resolution) != data.size:
         data = data.resized(max(space.resolution))
         settings = replace(settings, size=data.size)
     return Flow(run, settings, data, space, meter, progress)
 
 
-def _begin(flow: Flow, reuse: Path | None, command: Sequence[str] | None) -> None:
-    facts = {
+def _facts(flow: Flow, command: Sequence[str] | None) -> dict[str, Any]:
+    return {
         "command": shlex.join(command) if command else "nassuite.search(...)",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "data_digest": flow.data.digest,
@@ -256,14 +303,37 @@ def _begin(flow: Flow, reuse: Path | None, command: Sequence[str] | None) -> Non
         "target": flow.target.key,
         "environment": _without_none(environment()),
     }
-    if reuse is not None:
-        flow.settings = _adopt(flow, RunDirectory(reuse), facts)
-        facts["reused"] = str(reuse)
-    flow.run.write_settings(flow.settings, facts)
 
 
-def _adopt(flow: Flow, other: RunDirectory, facts: dict[str, Any]) -> Settings:
-    """Copies another run's supernet and latency samples, if they are of the same data, space and target."""
+def _refuse_other_budgets(run: RunDirectory, settings: Settings, expected: Sequence[float] | None) -> None:
+    if expected is not None and set(expected) != set(settings.budget_ms):
+        theirs = " ".join(f"{budget:g}" for budget in settings.budget_ms)
+        raise InputError(
+            f"--resume {run.root}: that run has the budgets {theirs} ms; for others use --from {run.root}"
+        )
+
+
+def _refuse_other_ground(flow: Flow, facts: dict[str, Any]) -> None:
+    """A run goes on only with the images, the space and the machine that it began with."""
+    ground = {
+        "data_digest": ("the images", flow.data.digest, flow.settings.data),
+        "space_digest": ("the search space", flow.space.digest, flow.space.name),
+    }
+    for name, (what, digest, where) in ground.items():
+        if facts[name] != digest:
+            raise InputError(
+                f"--resume {flow.run.root}: {what} ({where}) changed since it began: "
+                "restore what it was, or start a new run"
+            )
+    if facts["target"] != flow.target.key:
+        raise InputError(
+            f"--resume {flow.run.root}: it began on ({facts['target']}), this is ({flow.target.key}), whose latencies "
+            f"do not compare: go on there, or take its supernet with --from {flow.run.root}"
+        )
+
+
+def _adopted_settings(flow: Flow, other: RunDirectory, facts: dict[str, Any]) -> Settings:
+    """This run's settings with those of another's supernet, if it is of the same data and space."""
     theirs, their_facts = other.read_settings()
     for what in ("data_digest", "space_digest"):
         if their_facts.get(what) != facts[what]:
@@ -272,17 +342,22 @@ def _adopt(flow: Flow, other: RunDirectory, facts: dict[str, Any]) -> Settings:
                 f"--from {other.root}: its {name} is not this run's ({getattr(theirs, name)}, here "
                 f"{getattr(flow.settings, name)}); a supernet serves only the {name} it was trained for"
             )
-    checkpoint = FileCheckpoints(other.supernet).load()
-    if checkpoint is None or "supernet" not in other.stages_done():
+    if FileCheckpoints(other.supernet).load() is None or "supernet" not in other.stages_done():
         raise InputError(
             f"--from {other.root}: its supernet is not trained yet; continue it with --resume first"
         )
-    FileCheckpoints(flow.run.supernet).save(checkpoint)
-    if their_facts.get("target") == facts["target"]:
-        for sample in read_jsonl(other.samples):
-            append_jsonl(flow.run.samples, sample)
     trained = ("epochs", "batch_size", "lr", "seed")
     return replace(flow.settings, **{name: getattr(theirs, name) for name in trained})
+
+
+def _copy_reused(flow: Flow, other: RunDirectory, facts: dict[str, Any]) -> None:
+    """The supernet, and latency samples of the same target, where they are not copied yet."""
+    theirs = [(other.supernet, flow.run.supernet)]
+    if other.samples.exists() and other.read_settings()[1]["target"] == facts["target"]:
+        theirs.append((other.samples, flow.run.samples))
+    for source, copy in theirs:
+        if not copy.exists():
+            write_bytes(copy, source.read_bytes())
 
 
 def _without_none(value: Any) -> Any:
@@ -345,10 +420,15 @@ def accuracy_of(flow: Flow, arch: Arch, val: Any) -> float:
 
 def explore(flow: Flow) -> None:
     """The Optuna study, in this process or in several that share the journal."""
+    drop_torn_line(flow.run.journal)
     sweep(flow.study)
-    if flow.settings.workers == 1:
-        _search_here(flow)
-        return
+    if flow.settings.workers > 1:
+        _search_together(flow)
+        sweep(flow.study)
+    _search_here(flow)
+
+
+def _search_together(flow: Flow) -> None:
     context = torch.multiprocessing.get_context("spawn")
     workers = [
         context.Process(target=_search_worker, args=(flow.run.root,), daemon=True)
@@ -356,19 +436,47 @@ def explore(flow: Flow) -> None:
     ]
     for worker in workers:
         worker.start()
-    for worker in workers:
-        worker.join()
-    sweep(flow.study)
+    try:
+        done = trials_done(flow.study)
+        for _ in flow.progress.track(_news(flow, workers, done), "search", total=flow.settings.trials, done=done):
+            pass
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
     if any(worker.exitcode for worker in workers):
         flow.progress.say("a search process ended early; this one finishes its share")
-    _search_here(flow)
+
+
+def _news(flow: Flow, workers: Sequence[Any], done: int) -> Iterator[int]:
+    """Yields once for each trial that the workers finish, until all of them have ended."""
+    while True:
+        ended = not any(worker.is_alive() for worker in workers)
+        now = trials_done(flow.study)
+        yield from range(done, now)
+        done = now
+        if ended:
+            return
+        time.sleep(WATCH_SECONDS)
 
 
 def _search_worker(root: Path) -> None:
+    """What goes wrong here is met again, and told, by the process that started this one."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     run = RunDirectory(root)
-    settings, _ = run.read_settings()
-    torch.set_num_threads(max(1, torch.get_num_threads() // settings.workers))
-    _search_here(prepare(run, settings, progress=Progress(enabled=False)))
+    try:
+        settings, _ = run.read_settings()
+        torch.set_num_threads(max(1, torch.get_num_threads() // settings.workers))
+        _search_here(prepare(run, settings, progress=SILENT))
+    except (InputError, OSError, KeyboardInterrupt):
+        sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """A worker left over by a killed run would write into the journal of the one that resumes it."""
+    if parent := torch.multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _search_here(flow: Flow) -> None:
@@ -454,16 +562,20 @@ def _held_to(flow: Flow, measured: Iterable[Measured], budget: float) -> dict[st
 
 def deploy_budget(flow: Flow, budget: float) -> BudgetResult:
     """Distils, prunes, quantises, exports and certifies the winner of one budget; test is read last."""
-    winner = read_json(flow.run.finalists)[f"{budget:g}"]["winner"]
+    winner = _finalists(flow, budget)["winner"]
     if winner is None:
         return BudgetResult(budget, None, None, (), _miss(flow, budget))
     folder = flow.run.deploy(budget)
     if not (folder / "card.json").exists():
         _deploy(flow, budget, Arch.from_json(winner["arch"]), folder)
-    card = read_json(folder / "card.json")
+    card = read_record(folder / "card.json", "variants")
     chosen = next((v for v in card["variants"] if v["chosen"]), None)
     message = "" if chosen else f"no variant of the winner keeps {budget:g} ms with a certificate"
     return BudgetResult(budget, folder, chosen, tuple(card["variants"]), message)
+
+
+def _finalists(flow: Flow, budget: float) -> dict[str, Any]:
+    return read_record(flow.run.finalists, f"{budget:g}")[f"{budget:g}"]
 
 
 def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
@@ -488,9 +600,7 @@ def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
     settings = flow.settings
     assert settings.finetune_epochs is not None
     assert settings.prune_epochs is not None
-    teacher = deploy.choose_teacher(
-        flow.supernet, flow.recalibration_batches, flow.data.val, metric=settings.metric
-    )
+    teacher = flow.teacher
     common: dict[str, Any] = {
         "device": flow.device,
         "class_weights": flow.class_weights,
@@ -503,9 +613,7 @@ def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
         checkpoints=FileCheckpoints(flow.run.training(f"{arch.digest}-dense")),
         description="distilling the winner", **common,
     )  # fmt: skip
-    pruned, record = deploy.prune_winner(
-        dense, arch, flow.data, settings.prune, meter=flow.meter, target=flow.target, seed=settings.seed
-    )
+    pruned, record = _pruned(flow, arch, dense)
     pruned = deploy.distil(
         pruned, arch, flow.data,
         flow.training(settings.prune_epochs, settings.lr / 4, settings.seed + 2),
@@ -514,6 +622,20 @@ def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
         description="distilling the pruned winner", **common,
     )  # fmt: skip
     return dense.cpu(), pruned, record
+
+
+def _pruned(flow: Flow, arch: Arch, dense: Any) -> tuple[Any, PruneRecord]:
+    """Measurements decide how much is cut, so the cuts are kept: a resume could measure otherwise."""
+    path = flow.run.cuts(arch.digest)
+    if path.exists():
+        record = PruneRecord.from_json(read_record(path))
+        return replay(dense, record), record
+    pruned, record = deploy.prune_winner(
+        dense, arch, flow.data, flow.settings.prune,
+        meter=flow.meter, target=flow.target, seed=flow.settings.seed,
+    )  # fmt: skip
+    write_json(path, record.to_json())
+    return pruned, record
 
 
 def draw(flow: Flow, results: Sequence[BudgetResult]) -> None:
@@ -543,7 +665,7 @@ def budget_notes(budgets: Sequence[float], latencies: Sequence[float]) -> list[s
 
 
 def _miss(flow: Flow, budget: float) -> str:
-    entry = read_json(flow.run.finalists)[f"{budget:g}"]
+    entry = _finalists(flow, budget)
     measured = [f["latency_ms"] for f in entry["finalists"]]
     fastest = min([*measured, *normalised_ms(flow.samples)])
     return (

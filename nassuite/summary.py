@@ -15,7 +15,7 @@ from nassuite.latency.cost import Cost, cost
 from nassuite.nn.network import Interface, Network, parts
 from nassuite.records import read_json
 from nassuite.report import content as c
-from nassuite.run_directory import RunDirectory
+from nassuite.run_directory import RunDirectory, read_record
 from nassuite.search.driver import Evaluation
 from nassuite.search.pareto import hypervolume_history
 from nassuite.settings import Settings
@@ -65,7 +65,7 @@ def report_content(inputs: Inputs) -> c.ReportContent:
             network = Network(arch, interface)
         return cost(network, (data.in_chans, arch.resolution, arch.resolution))
 
-    finalists = read_json(inputs.run.finalists)
+    finalists = read_record(inputs.run.finalists)
     measured = {f["number"]: f["p50_ms"] for entry in finalists.values() for f in entry["finalists"]}
     evaluations = tuple(
         c.Evaluation(
@@ -144,7 +144,7 @@ def _finalist(entry: dict[str, Any], budget: float) -> c.Finalist:
 
 
 def _predictor(inputs: Inputs) -> c.PredictorFacts:
-    facts = read_json(inputs.run.predictor)
+    facts = read_record(inputs.run.predictor)
     return c.PredictorFacts(
         model=facts["model"],
         n=facts["n"],
@@ -171,7 +171,7 @@ def _deployments(inputs: Inputs, interface: Interface, cost_of: Any) -> Iterable
         folder = inputs.run.deploy(budget)
         if not (folder / "card.json").exists():
             continue
-        card = read_json(folder / "card.json")
+        card = read_record(folder / "card.json")
         arch = Arch.from_json(card["arch"])
         relative = folder.relative_to(inputs.run.root)
         yield c.Deployment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,27 @@ from rich.table import Table
 
 from nassuite.errors import InputError
 from nassuite.records import environment
-from nassuite.run_directory import STAGES, RunDirectory
+from nassuite.run_directory import STAGES, FileCheckpoints, RunDirectory, read_lines
 
 if TYPE_CHECKING:
+    from nassuite.settings import Settings
     from nassuite.space import Space
-    from nassuite.study import Outcome
+    from nassuite.study import BudgetResult, Outcome
+
+WIDE = 74
+"""Columns that the table of variants takes in full."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would exit with 1, which means here that a budget was missed."""
+        raise BrokenPipeError
 
 
 def _console() -> Console:
     # Piped, a table must not be cut to the 80 columns of a terminal that is not there.
-    return Console(width=None if os.isatty(1) else 160, highlight=False, soft_wrap=True)
+    width = None if os.isatty(1) else 160
+    return _Console(width=width, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_outcome(outcome: Outcome) -> None:
@@ -28,68 +40,74 @@ def print_outcome(outcome: Outcome) -> None:
     for note in outcome.notes:
         console.print(f"note: {note}")
     for result in outcome.results:
-        if result.folder is None:
-            console.print(f"{result.budget_ms:g} ms: {result.message}")
-            continue
-        table = Table(title=f"budget {result.budget_ms:g} ms", title_justify="left", box=None, pad_edge=False)
-        for name in (
-            "",
-            "variant",
-            "p50 ms",
-            "p90 ms",
-            "certificate",
-            "validation",
-            "test",
-            "95 % interval",
-            "kB",
-        ):
-            table.add_column(name, justify="left" if name in ("", "variant", "certificate") else "right")
-        for v in result.variants:
-            low, high = v["test"]["interval"]
-            table.add_row(
-                "*" if v["chosen"] else "", v["name"], f"{v['p50_ms']:.3f}", f"{v['p90_ms']:.3f}", v["verdict"],
-                f"{v['val_accuracy']:.2%}", f"{v['test']['accuracy']:.2%}", f"{low:.1%} to {high:.1%}",
-                f"{v['size_bytes'] / 1000:.0f}",
-            )  # fmt: skip
-        console.print(table)
+        if result.folder is not None:
+            console.print(_variants(result, wide=console.width >= WIDE))
         if result.message:
             console.print(result.message)
         else:
-            console.print(f"deploy {result.folder / 'model.onnx'}")
+            console.print(f"deploy {result.folder}/model.onnx")
     console.print(f"report {outcome.run / 'report' / 'index.html'}")
+
+
+def _variants(result: BudgetResult, *, wide: bool) -> Table:
+    """All files of a budget; those columns that a narrow terminal has no room for are on the card."""
+    table = Table(title=f"budget {result.budget_ms:g} ms", title_justify="left", box=None, pad_edge=False)
+    table.add_column("  variant", no_wrap=True)
+    for name in ("p50 ms", *(("p90 ms",) if wide else ()), "verdict", "val %", "test %", "95 % CI"):
+        table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
+    if wide:
+        table.add_column("kB", justify="right")
+    for v in result.variants:
+        low, high = v["test"]["interval"]
+        table.add_row(
+            f"{'*' if v['chosen'] else ' '} {v['name']}",
+            f"{v['p50_ms']:.3f}",
+            *([f"{v['p90_ms']:.3f}"] if wide else []),
+            v["verdict"],
+            f"{100 * v['val_accuracy']:.2f}",
+            f"{100 * v['test']['accuracy']:.2f}",
+            f"{100 * low:.1f}-{100 * high:.1f}",
+            *([f"{v['size_bytes'] / 1000:.0f}"] if wide else []),
+        )
+    return table
 
 
 def print_status(run: RunDirectory) -> None:
     settings, facts = run.read_settings()
-    done, seconds = run.stages_done(), run.stage_seconds()
+    done, seconds, in_use = run.stages_done(), run.stage_seconds(), run.in_use()
+    budgets = ", ".join(f"{budget:g}" for budget in settings.budget_ms)
     console = _console()
-    console.print(f"{run.root}: {settings.data}, space {settings.space}, begun {facts['started']}")
+    console.print(
+        f"{run.root}: {settings.data}, space {settings.space}, {budgets} ms, begun {facts['started']}"
+    )
+    left = [stage for stage in STAGES if stage not in done]
     for stage in STAGES:
         state = "done" if stage in done else "left"
-        detail = _detail(run, settings, stage)
-        spent = f" {seconds[stage]:.0f} s" if stage in seconds else ""
-        console.print(f"  {stage:<10} {state}{spent}{detail}")
-    left = [stage for stage in STAGES if stage not in done]
-    if left:
-        console.print(f"continue with: nassuite search --resume {run.root}")
+        if left and stage == left[0]:
+            state = "running" if in_use else "next"
+        spent = f"{seconds[stage]:.0f} s" if stage in seconds else ""
+        console.print(f"  {stage:<10} {state:<8} {spent:>7}  {_detail(run, settings, stage)}".rstrip())
+    if in_use:
+        console.print("a process is working on it")
+    elif left:
+        console.print(f"continue with: nassuite search --resume {shlex.quote(str(run.root))}")
+    else:
+        console.print(f"all done: {run.report / 'index.html'}")
 
 
-def _detail(run: RunDirectory, settings: Any, stage: str) -> str:
+def _detail(run: RunDirectory, settings: Settings, stage: str) -> str:
     if stage == "latency":
-        from nassuite.records import read_jsonl
+        return f"{len(read_lines(run.samples))} of {settings.calibration} samples"
+    if stage == "supernet":
+        meta = FileCheckpoints(run.supernet).meta()
+        return f"{len(meta['log']) if meta else 0} of {settings.epochs} epochs"
+    if stage == "search":
+        from nassuite.search.driver import trials_in
 
-        return f" ({len(read_jsonl(run.samples))} of {settings.calibration} samples)"
-    if stage == "supernet" and run.supernet.is_file():
-        import json
-
-        from safetensors import safe_open
-
-        with safe_open(run.supernet, framework="np") as file:
-            meta = json.loads(file.metadata()["meta"])
-        return f" (step {meta['step']}, {len(meta['log'])} of {settings.epochs} epochs)"
+        return f"{trials_in(run.journal)} of {settings.trials} architectures"
     if stage == "deploy":
-        done = [b for b in settings.budget_ms if (run.deploy(b) / "card.json").exists()]
-        return f" ({len(done)} of {len(settings.budget_ms)} budgets)"
+        made = [budget for budget in settings.budget_ms if (run.deploy(budget) / "card.json").exists()]
+        return f"models for {len(made)} of {len(settings.budget_ms)} budgets"
     return ""
 
 

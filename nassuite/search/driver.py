@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
 from nassuite.search.samplers import make_sampler
 from nassuite.space import UNORDERED, Genes, Space
@@ -16,6 +18,7 @@ from nassuite.spec import Arch
 if TYPE_CHECKING:
     import optuna
 
+STUDY_NAME = "nassuite"
 ASKS_PER_TRIAL = 20
 """Repeats and architectures over budget cost next to nothing; this bounds how many there may be."""
 
@@ -48,21 +51,65 @@ class Objective:
     latency_ms: Callable[[Arch], float]
 
 
-def open_study(journal: Path, name: str) -> optuna.Study:
-    """The study in a journal file, made if it is not there. Accuracy is maximised, latency minimised."""
+def open_study(journal: Path, name: str = STUDY_NAME) -> optuna.Study:
+    """The study in a journal file, made if it is not there. Accuracy is maximised, latency minimised.
+
+    Raises InputError for a journal that is damaged.
+    """
     import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
-    return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        study_name=name,
-        directions=["maximize", "minimize"],
-        sampler=make_sampler("random", 0),
-        load_if_exists=True,
-    )
+    try:
+        return optuna.create_study(
+            storage=_storage(journal),
+            study_name=name,
+            directions=["maximize", "minimize"],
+            sampler=make_sampler("random", 0),
+            load_if_exists=True,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{journal} is damaged ({error}): delete it, and --resume searches again") from None
+
+
+def _storage(journal: Path) -> optuna.storages.JournalStorage:
+    import filelock
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    # Optuna's own locks outlive a process that is killed: for ever, where the journal's path is relative.
+    lock: Any = filelock.FileLock(journal.with_name(f".{journal.name}.lock"))
+    return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+
+
+def trials_done(study: optuna.Study) -> int:
+    """How many distinct architectures are evaluated."""
+    return len(_evaluated(study))
+
+
+def trials_in(journal: Path, name: str = STUDY_NAME) -> int:
+    """``trials_done`` of a journal that another process may be writing; the journal is not touched."""
+    import optuna
+
+    if not journal.exists():
+        return 0
+    try:
+        return trials_done(optuna.load_study(study_name=name, storage=_storage(journal)))
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+def drop_torn_line(journal: Path) -> None:
+    """Cuts off what a full disk or a power cut left of a last line; a journal with more after it is damaged.
+
+    Call it while no worker runs.
+    """
+    if not journal.exists():
+        return
+    content = journal.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(journal, whole)
 
 
 def sweep(study: optuna.Study) -> None:
@@ -81,13 +128,12 @@ def run_trials(
     """Evaluates until ``config.trials`` distinct architectures are done, by this worker and all others.
 
     A sampler's random state is not stored, so every trial gets a fresh sampler seeded from the study's
-    seed and the number of finished trials: a study that was stopped and goes on makes the same trials.
+    seed and the number of trials before it: a study that was stopped and goes on makes the same trials.
+    It ends earlier where the space has no more architectures, or none that is easily found in reach.
     """
-    steps = _remaining(study, config)
-    for _ in progress.track(steps, "search", total=config.trials, done=len(_evaluated(study))):
-        while not _run_one(study, space, objective, config):
-            if len(_finished(study)) >= ASKS_PER_TRIAL * config.trials:
-                return
+    new = _new_evaluations(study, space, objective, config)
+    for _ in progress.track(new, "search", total=config.trials, done=len(_evaluated(study))):
+        pass
 
 
 def evaluations(study: optuna.Study, space: Space) -> list[Evaluation]:
@@ -104,6 +150,12 @@ def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
 
 
+def _running(study: optuna.Study) -> int:
+    import optuna
+
+    return len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)))
+
+
 def _evaluated(study: optuna.Study) -> dict[str, optuna.trial.FrozenTrial]:
     """Digest to the first trial of each architecture that was evaluated."""
     found: dict[str, optuna.trial.FrozenTrial] = {}
@@ -113,21 +165,30 @@ def _evaluated(study: optuna.Study) -> dict[str, optuna.trial.FrozenTrial]:
     return found
 
 
-def _remaining(study: optuna.Study, config: SearchConfig) -> Iterator[int]:
-    while (done := len(_evaluated(study))) < config.trials:
-        if len(_finished(study)) >= ASKS_PER_TRIAL * config.trials:
+def _new_evaluations(
+    study: optuna.Study, space: Space, objective: Objective, config: SearchConfig
+) -> Iterator[None]:
+    """Makes trials, and yields after each that evaluated an architecture."""
+    while len(_evaluated(study)) < config.trials:
+        finished = _finished(study)
+        if len({t.user_attrs["digest"] for t in finished}) == space.size:
             return
-        yield done
+        if len(finished) >= ASKS_PER_TRIAL * config.trials:
+            return
+        if _run_one(study, space, objective, config):
+            yield
 
 
 def _run_one(study: optuna.Study, space: Space, objective: Objective, config: SearchConfig) -> bool:
     """One trial; True if it evaluated an architecture that had not been evaluated before."""
     finished = _finished(study)
-    seed = int.from_bytes(hashlib.sha256(f"{config.seed}/{len(finished)}".encode()).digest()[:4], "big")
+    # Those that others are at count, or two workers that begin a trial at the same count would make the same.
+    number = len(finished) + _running(study)
+    seed = int.from_bytes(hashlib.sha256(f"{config.seed}/{number}".encode()).digest()[:4], "big")
     study.sampler = make_sampler(config.sampler, seed)
     starts = _starting_points(space)
-    if len(finished) < len(starts):
-        study.enqueue_trial(_to_params(space, starts[len(finished)]))
+    if number < len(starts):
+        study.enqueue_trial(_to_params(space, starts[number]))
     trial = study.ask()
     genes = space.canonical(_suggest(trial, space))
     arch = space.decode(genes)

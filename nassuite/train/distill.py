@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +19,22 @@ from nassuite.train.sandwich import resize, soft_cross_entropy
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """A teacher's logits (N, classes), one row for each image of the split that is trained on, in order.
+    """What a teacher says of every image of a split, as a share of the student's loss.
 
-    ``weight`` is the soft labels' share of the loss, ``temperature`` softens both sides (Hinton et al.
-    2015, section 2). The teacher sees each image once, as it is, and the student its augmented
-    forms: a large teacher in every step would cost more than the student itself.
+    The teacher sees each image once, as it is, and the student its augmented forms: a large teacher in
+    every step would cost more than the student itself. ``weight`` is the soft labels' share of the
+    loss, ``temperature`` softens both sides (Hinton et al. 2015, section 2).
     """
 
-    logits: Tensor
+    teacher: nn.Module
+    resolution: int
     weight: float = 0.5
     temperature: float = 2.0
 
-
-def teach(teacher: nn.Module, split: Split, *, resolution: int, device: str = "cpu") -> SoftLabels:
-    """What ``teacher`` says of every image of ``split``."""
-    teacher.to(device)
-    return SoftLabels(predict(teacher, (x for x, _ in split.batches(256, device=device)), resolution))
+    def logits(self, split: Split, device: str = "cpu") -> Tensor:
+        """(N, classes), one row for each image of ``split``, in order."""
+        batches = (images for images, _ in split.batches(256, device=device))
+        return predict(self.teacher.to(device), batches, self.resolution)
 
 
 def train_network(
@@ -54,6 +55,8 @@ def train_network(
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     labels_of = split.labels.to(device)
     numbered = replace(split, labels=torch.arange(len(split)))
+    # At the first step, so that a training that was finished before asks the teacher nothing.
+    taught = cache(lambda: soft_labels.logits(split, device) if soft_labels else None)
 
     def backward(images: Tensor, rows: Tensor, step: int) -> float:
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
@@ -62,9 +65,10 @@ def train_network(
         loss = F.cross_entropy(
             logits, labels_of[rows], weight=class_weights, label_smoothing=config.label_smoothing
         )
-        if soft_labels:
+        known = taught()
+        if soft_labels and known is not None:
             t = soft_labels.temperature
-            soft = soft_cross_entropy(logits / t, F.softmax(soft_labels.logits[rows] / t, 1)) * t * t
+            soft = soft_cross_entropy(logits / t, F.softmax(known[rows] / t, 1)) * t * t
             loss = (1 - soft_labels.weight) * loss + soft_labels.weight * soft
         loss.backward()
         return loss.item()

@@ -1,0 +1,163 @@
+import multiprocessing
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from small_spaces import SIX, space_of
+from toy import LIMIT_MS, Counted, Died, accuracy, latency_ms, work
+
+from nassuite.errors import InputError
+from nassuite.search.driver import SearchConfig, evaluations, open_study, run_trials, sweep
+from nassuite.space import Stage
+
+TRIALS = 40
+SAMPLERS = ["nsga2", "tpe", "random", pytest.param("gp", marks=pytest.mark.slow)]
+
+
+def config(
+    sampler: str = "nsga2", *, trials: int = TRIALS, seed: int = 0, limit_ms: float = LIMIT_MS
+) -> SearchConfig:
+    return SearchConfig(trials, limit_ms, sampler, seed)
+
+
+def search(journal: Path, settings: SearchConfig, counted: Counted, space=SIX) -> optuna.Study:
+    study = open_study(journal)
+    sweep(study)
+    run_trials(study, space, counted.objective(), settings)
+    return study
+
+
+def completed(study: optuna.Study) -> list[tuple]:
+    trials = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    return [(t.params, t.values, t.user_attrs) for t in trials]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_distinct_evaluations_are_counted_and_repeats_cost_nothing(tmp_path, sampler):
+    counted = Counted()
+    study = search(tmp_path / "journal", config(sampler), counted)
+    found = evaluations(study, SIX)
+    assert len(found) == TRIALS
+    assert [e.number for e in found] == list(range(TRIALS))
+    assert [e.arch for e in found] == counted.asked
+    assert len(set(counted.asked)) == TRIALS
+    assert len(set(counted.timed)) == len(counted.timed)
+    for e in found:
+        assert (e.accuracy, e.latency_ms) == (accuracy(e.arch), latency_ms(e.arch))
+
+
+def test_architectures_over_the_limit_are_not_asked_for_their_accuracy(tmp_path):
+    counted = Counted()
+    study = search(tmp_path / "journal", config(), counted)
+    over = [arch for arch in counted.timed if latency_ms(arch) > LIMIT_MS]
+    assert over
+    assert all(latency_ms(arch) <= LIMIT_MS for arch in counted.asked)
+    assert not {e.arch for e in evaluations(study, SIX)} & set(over)
+    # What Optuna calls feasible is what is in reach.
+    assert all(trial.values[1] <= LIMIT_MS for trial in study.best_trials)
+
+
+def test_the_first_trials_are_both_ends_in_every_operator(tmp_path):
+    counted = Counted()
+    search(tmp_path / "journal", config(limit_ms=1e9), counted)
+    ends = [SIX.extreme(which, op) for which in ("smallest", "largest") for op in SIX.operators]
+    assert counted.asked[: len(ends)] == ends
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("dies_at", [0, 3, 33])
+def test_killed_and_resumed_makes_the_same_trials(tmp_path, sampler, dies_at):
+    """The trial in which it died stays in the journal: RUNNING, and swept at the next start."""
+    whole = Counted()
+    expected = completed(search(tmp_path / "whole", config(sampler), whole))
+    died = Counted(dies_at=dies_at)
+    with pytest.raises(Died):
+        search(tmp_path / "journal", config(sampler), died)
+    study = open_study(tmp_path / "journal")
+    assert [t.state.name for t in study.get_trials()].count("RUNNING") == 1
+    study.enqueue_trial({"resolution": 1})  # killed between asking for a trial and taking it
+    rest = Counted()
+    resumed = search(tmp_path / "journal", config(sampler), rest)
+    assert completed(resumed) == expected
+    assert died.asked + rest.asked == whole.asked
+    assert {t.state.name for t in resumed.get_trials()} == {"COMPLETE", "FAIL"}
+
+
+def test_what_is_finished_is_not_done_again(tmp_path):
+    search(tmp_path / "journal", config(), Counted())
+    again = Counted()
+    study = search(tmp_path / "journal", config(), again)
+    assert (again.asked, again.timed) == ([], [])
+    search(tmp_path / "journal", config(trials=TRIALS + 5), again)
+    assert len(again.asked) == 5
+    assert len(evaluations(study, SIX)) == TRIALS + 5
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+def test_the_seed_decides(tmp_path, sampler):
+    asked = []
+    for name, seed in (("one", 0), ("again", 0), ("other", 1)):
+        counted = Counted()
+        search(tmp_path / name, config(sampler, seed=seed), counted)
+        asked.append(counted.asked)
+    assert asked[0] == asked[1] != asked[2]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_space_that_is_exhausted_ends_the_search(tmp_path, sampler):
+    space = space_of(Stage((8, 16), (1,), 2, ("dwcb",), (3, 5), (2.0,)))
+    counted = Counted()
+    study = search(tmp_path / "journal", config(sampler, trials=10, limit_ms=1e9), counted, space)
+    assert space.size == len(evaluations(study, space)) == len(set(counted.asked)) == len(counted.asked) == 4
+
+
+def test_a_space_of_one_architecture(tmp_path):
+    space = space_of(Stage((8,), (1,), 2, ("dwcb",), (3,), (2.0,)))
+    counted = Counted()
+    search(tmp_path / "journal", config(trials=3), counted, space)
+    assert counted.asked == [space.extreme("largest")]
+
+
+def test_a_limit_that_nothing_keeps_ends_the_search(tmp_path):
+    counted = Counted()
+    study = search(tmp_path / "journal", config("random", trials=3, limit_ms=0.0), counted)
+    assert evaluations(study, SIX) == []
+    assert counted.asked == []
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "tpe"])
+def test_samplers_find_more_than_chance_does(tmp_path, sampler):
+    best = {}
+    for name in (sampler, "random"):
+        study = search(tmp_path / name, config(name, trials=150), Counted())
+        best[name] = max(e.accuracy for e in evaluations(study, SIX))
+    assert best[sampler] > best["random"]
+
+
+def test_unknown_samplers_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"unknown sampler 'nsga3': expected one of nsga2, tpe, gp, random"):
+        search(tmp_path / "journal", config("nsga3"), Counted())
+
+
+def test_two_processes_share_a_journal(tmp_path):
+    """No trial is lost; the same work is done twice at most where both begin a trial in the same instant,
+    and at most one evaluation more is made than was asked for."""
+    journal, settings = tmp_path / "journal", config("random", trials=24)
+    open_study(journal)
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=work, args=(journal, settings)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+        time.sleep(0.2)
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    study = open_study(journal)
+    trials = study.get_trials()
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    found = evaluations(study, SIX)
+    assert 24 <= len(found) <= 25
+    assert len({e.arch for e in found}) == len(found)
+    twice = sum(trial.user_attrs["evaluated"] for trial in trials) - len(found)
+    assert twice <= 4

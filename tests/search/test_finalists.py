@@ -1,0 +1,129 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_spaces import SIX, arch_of
+
+from nassuite.search.driver import Evaluation
+from nassuite.search.finalists import REACH, Finalist, choose_winner, front, nominate, to_json, within_noise
+from nassuite.spec import Arch
+
+ARCH = arch_of(SIX, 0)
+
+
+def evaluation(number: int, accuracy: float, latency_ms: float) -> Evaluation:
+    return Evaluation(number, ARCH, accuracy, latency_ms)
+
+
+def finalist(correct: np.ndarray, latency_ms: float, *, passes: bool = True) -> Finalist:
+    accuracy = float(correct.mean())
+    return Finalist(
+        evaluation(0, accuracy, latency_ms), accuracy, correct, latency_ms, passes,
+        p50_ms=latency_ms, p90_ms=latency_ms * 1.1, aa_ratio=1.0,
+    )  # fmt: skip
+
+
+def right(count: int, *, of: int = 1000) -> np.ndarray:
+    """The first ``count`` images, so that a better network is right wherever a worse one is."""
+    return np.arange(of) < count
+
+
+evaluated = st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 10)), min_size=1, max_size=20).map(
+    lambda points: [evaluation(n, *point) for n, point in enumerate(points)]
+)
+
+
+@given(evaluated, st.floats(0.1, 10), st.integers(1, 8))
+def test_nominees_are_the_most_accurate_in_reach(found, budget_ms, count):
+    nominees = nominate(found, budget_ms, count)
+    reachable = [e for e in found if e.latency_ms <= budget_ms * REACH]
+    assert len(nominees) == min(count, len(reachable) or len(found))
+    if reachable:
+        left = [e for e in reachable if e not in nominees]
+        assert all(e in reachable for e in nominees)
+        assert all(e.accuracy <= nominees[-1].accuracy for e in left)
+    else:
+        left = [e for e in found if e not in nominees]
+        assert all(e.latency_ms >= nominees[-1].latency_ms for e in left)
+
+
+def test_just_over_the_budget_is_nominated_too():
+    found = [evaluation(0, 0.9, 1.0), evaluation(1, 0.95, 1.029), evaluation(2, 0.99, 1.031)]
+    assert [e.number for e in nominate(found, 1.0, 5)] == [1, 0]
+
+
+@given(evaluated)
+def test_the_front(found):
+    kept = front(found)
+    assert [e.latency_ms for e in kept] == sorted(e.latency_ms for e in kept)
+    for e in found:
+        beaten = any(
+            o.accuracy >= e.accuracy and o.latency_ms <= e.latency_ms
+            and (o.accuracy, o.latency_ms) != (e.accuracy, e.latency_ms)
+            for o in found
+        )  # fmt: skip
+        assert (e in kept) == (not beaten)
+
+
+def test_the_front_of_nothing():
+    assert front([]) == []
+
+
+def test_none_wins_where_none_passes():
+    assert choose_winner([]) is None
+    assert choose_winner([finalist(right(900), 1.0, passes=False)]) is None
+
+
+def test_the_most_accurate_that_passes_wins():
+    finalists = [
+        finalist(right(990), 1.5, passes=False),
+        finalist(right(950), 1.0),
+        finalist(right(800), 0.2),
+    ]
+    assert choose_winner(finalists) is finalists[1]
+
+
+def test_the_fastest_of_those_within_noise_wins():
+    """On 30 images two networks disagree, and there 17 to 13: no evidence that one is better."""
+    best, other = right(900), right(900)
+    best[0:13] = False
+    other[0:13] = True
+    best[900:917] = True
+    finalists = [finalist(best, 1.0), finalist(other, 0.9), finalist(right(700), 0.1)]
+    assert best.sum() > other.sum()
+    assert choose_winner(finalists) is finalists[1]
+
+
+def test_of_equals_the_fastest_wins_whatever_their_order():
+    finalists = [finalist(right(900), ms) for ms in (0.8, 0.5, 0.9)]
+    assert choose_winner(finalists) is finalists[1]
+    assert choose_winner(finalists[::-1]) is finalists[1]
+
+
+@pytest.mark.parametrize(("only_better", "only_other", "noise"), [(0, 0, True), (1, 0, True), (2, 0, False), (17, 13, True), (20, 10, False), (10, 20, True)])  # fmt: skip
+def test_noise_is_one_standard_error_of_the_paired_difference(only_better, only_other, noise):
+    better, other = right(100), right(100)
+    other[:only_better] = False
+    better[only_better : only_better + only_other] = False
+    assert within_noise(better, other) is noise
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.floats(0.1, 5), st.booleans()), max_size=8))
+def test_the_winner_passes_and_none_within_noise_of_the_best_is_faster(kinds):
+    finalists = [finalist(right(n, of=60), ms, passes=passes) for n, ms, passes in kinds]
+    winner = choose_winner(finalists)
+    passing = [f for f in finalists if f.passes]
+    assert (winner is None) == (not passing)
+    if winner:
+        best = max(f.accuracy for f in passing)
+        assert winner.passes
+        assert (best - winner.accuracy) * 60 <= 1 + 1e-9  # nested: one image is the noise of one
+        assert all(f.latency_ms >= winner.latency_ms for f in passing if f.accuracy == best)
+
+
+def test_json():
+    value = json.loads(json.dumps(to_json(finalist(right(900), 0.5))))
+    assert Arch.from_json(value["arch"]) == ARCH
+    assert (value["val_accuracy"], value["latency_ms"], value["passes"]) == (0.9, 0.5, True)
