@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= --budget-ms 20
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: search test test-slow check lint types clean
 

@@ -3,12 +3,20 @@
 import time
 from pathlib import Path
 
-from small_spaces import SIX
+from small_spaces import space_of
 
 from nassuite.search.driver import Objective, SearchConfig, open_study, run_trials
+from nassuite.space import Stage
 from nassuite.spec import Arch
 
-LIMIT_MS = 60.0
+TOY = space_of(
+    Stage((8, 16, 24, 32), (1, 2), 2, ("inverted_residual", "ghost", "shuffle"), (3, 5, 7), (2.0, 3.0, 4.0)),
+    Stage((16, 32, 48), (1,), 2, ("dwcb", "group_dwcb"), (3, 5), (2.0, 4.0)),
+    resolution=(16, 24, 32),
+)
+"""Fourteen genes: every one is written to the journal, and synced."""
+
+LIMIT_MS = 20.0
 
 
 class Died(Exception):
@@ -54,4 +62,4 @@ def slow_accuracy(arch: Arch) -> float:
 
 def work(journal: Path, config: SearchConfig) -> None:
     """What a worker process does."""
-    run_trials(open_study(journal), SIX, Objective(slow_accuracy, latency_ms), config)
+    run_trials(open_study(journal), TOY, Objective(slow_accuracy, latency_ms), config)

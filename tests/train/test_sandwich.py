@@ -45,7 +45,7 @@ def sizes(space, arch, pick):
                 assert max(block.kernel) == pick(stage.kernel)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.sampled_from(SPACES), st.integers(0, 2**32))
 def test_a_step_is_largest_smallest_and_random_ones(space, seed):
     archs = draw_sandwich(space, random.Random(seed))
@@ -57,7 +57,7 @@ def test_a_step_is_largest_smallest_and_random_ones(space, seed):
     assert draw_sandwich(space, random.Random(seed)) == archs
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.sampled_from(SPACES), st.integers(0, 2**32))
 def test_in_every_step_every_operator_is_seen_equally_often(space, seed):
     archs = draw_sandwich(space, random.Random(seed))
