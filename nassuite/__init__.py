@@ -32,4 +32,6 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'nassuite' has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+    # Kept: importing the study also binds the package ``nassuite.search`` here, where the function is to be found.
+    globals()[name] = getattr(import_module(_PUBLIC[name]), name)
+    return globals()[name]

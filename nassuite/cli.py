@@ -14,6 +14,7 @@ from typing import Any
 
 from nassuite import __version__
 from nassuite.errors import InputError
+from nassuite.progress import Progress
 from nassuite.settings import SUPERNET_SETTINGS, Settings, flag, load_study, settings_types
 
 EXIT_MISSED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         code, message = EXIT_INPUT, f"{error.strerror or error}{where}" + _how_to_go_on(parsed)
-    # Out of the handlers: with the exception its frames are gone, and progress bars have ended.
+    if hasattr(parsed, "progress"):
+        parsed.progress.stop()
     print(f"nassuite: {message}", file=sys.stderr)
     return code
 
@@ -140,7 +142,7 @@ def _search(arguments: argparse.Namespace) -> int:
         if not settings.budget_ms:
             raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
         out = arguments.out or default_run_folder(settings)
-    arguments.started = out
+    arguments.started, arguments.progress = out, Progress()
 
     from nassuite.study import search
     from nassuite.terminal import print_outcome
@@ -148,6 +150,7 @@ def _search(arguments: argparse.Namespace) -> int:
     outcome = search(
         settings, out=out, resume=arguments.resume is not None, reuse=arguments.reuse,
         command=["nassuite", *arguments.command_line], expected_budgets=given.get("budget_ms"),
+        progress=arguments.progress,
     )  # fmt: skip
     print_outcome(outcome)
     return 0 if outcome.ok else EXIT_MISSED

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 T = TypeVar("T")
 
@@ -18,6 +21,12 @@ class Progress:
 
     def __init__(self, *, enabled: bool = True) -> None:
         self.enabled = enabled
+        self._bars: list[Bar] = []
+
+    def stop(self) -> None:
+        """Ends bars that an exception left behind: the frames in its traceback keep them alive."""
+        while self._bars:
+            self._bars.pop().stop()
 
     def say(self, text: str) -> None:
         if self.enabled:
@@ -51,16 +60,16 @@ class Progress:
         )
         task = bar.add_task(description, total=total, completed=done)
         started = time.monotonic()
-        shown = False
         try:
             for item in items:
                 yield item
                 bar.advance(task)
-                if not shown and time.monotonic() - started > QUIET_SECONDS:
+                if bar not in self._bars and time.monotonic() - started > QUIET_SECONDS:
+                    self._bars.append(bar)  # first: an interruption may fall into the start
                     bar.start()
-                    shown = True
         finally:
-            if shown:
+            if bar in self._bars:
+                self._bars.remove(bar)
                 bar.stop()
 
     def _lines(self, items: Iterable[T], description: str, total: int | None, done: int) -> Iterator[T]:

@@ -73,7 +73,7 @@ SEARCH_VAL_IMAGES = 2000
 FINALISTS = 8
 LEAST_SAMPLES = 24
 HOPELESS = 0.8
-"""A budget below this fraction of the fastest architecture measured is out of reach of pruning and int8 too."""
+"""A budget below this fraction of the fastest architecture's latency is told to be so before any training."""
 WATCH_SECONDS = 0.5
 
 
@@ -380,14 +380,14 @@ def calibrate(flow: Flow) -> None:
         progress=flow.progress, seed=flow.settings.seed,
     )  # fmt: skip
     flow.__dict__.pop("samples", None)  # read again, now with the new ones
-    if not flow.run.predictor.exists():
-        flow.progress.say(f"latency predictor ({flow.predictor.model}): {flow.predictor.error}")
-        facts = {"model": flow.predictor.model, **flow.predictor.error.to_json()}
-        write_json(flow.run.predictor, facts)
+    if flow.run.predictor.exists():
+        return
+    flow.progress.say(f"latency predictor ({flow.predictor.model}): {flow.predictor.error}")
     fastest = min(normalised_ms(flow.samples))
     hopeless = [f"{budget:g} ms" for budget in flow.settings.budget_ms if budget < fastest * HOPELESS]
     if hopeless:
         flow.progress.say(f"nothing will keep {', '.join(hopeless)}: the fastest measured takes {fastest:.3g} ms")
+    write_json(flow.run.predictor, {"model": flow.predictor.model, **flow.predictor.error.to_json()})
 
 
 def train_shared_weights(flow: Flow) -> None:

@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 from deterministic_meter import REFERENCE_MS, deterministic_meter
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_spaces import DIGIT, INTERFACE, SIX, arch_of, space_of
 
@@ -22,6 +22,7 @@ def export(arch, path):
     export_onnx(build(arch, INTERFACE), path, input_shape=(3, arch.resolution, arch.resolution), check=False)
 
 
+@settings(max_examples=25)
 @given(st.sampled_from([SIX, DIGIT, load_space("tiny")]), st.integers(20, 80), st.integers(0, 1000))
 def test_no_repeats_both_ends_and_every_operator(space, count, seed):
     archs = calibration_archs(space, count, seed)

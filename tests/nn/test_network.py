@@ -10,7 +10,7 @@ from nassuite.nn.slicing import layer_of
 seeds = st.integers(0, 2**32)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seeds)
 def test_logits_and_repeatable_weights(seed):
     arch = arch_of(SIX, seed)
@@ -30,6 +30,7 @@ def test_global_randomness_does_not_matter():
     assert all(torch.equal(one[name], again[name]) for name in one)
 
 
+@settings(max_examples=20)
 @given(seeds)
 def test_parts_are_the_networks_modules_in_order(seed):
     arch = arch_of(SIX, seed)
