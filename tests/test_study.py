@@ -23,6 +23,7 @@ from tiny_runs import (
 
 from nassuite.compress.prune import PruneRecord
 from nassuite.errors import InputError
+from nassuite.flow import budget_notes
 from nassuite.latency.certificate import check
 from nassuite.latency.meter import CALIBRATION, CERTIFICATE
 from nassuite.progress import SILENT
@@ -30,7 +31,7 @@ from nassuite.report import read_report
 from nassuite.run_directory import STAGES, RunDirectory
 from nassuite.settings import Settings
 from nassuite.spec import Arch
-from nassuite.study import budget_notes, search
+from nassuite.study import search
 
 BUDGETS = ("0.5ms", "0.08ms")
 

@@ -208,7 +208,9 @@ def test_a_chain_of_different_operators_is_pruned_as_far_as_it_is_exact():
     """Here the residual stream passes channel splits: some cuts are exact alone and wrong together."""
 
     def block(op, inputs, outputs, **settings):
-        return BlockSpec(op, inputs, outputs, shortcut="identity" if inputs == outputs else "pool", **settings)
+        return BlockSpec(
+            op, inputs, outputs, shortcut="identity" if inputs == outputs else "pool", **settings
+        )
 
     stages = (
         (

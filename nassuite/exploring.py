@@ -1,0 +1,101 @@
+"""The stage that searches: in one process, or in several that share the journal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nassuite.errors import InputError
+from nassuite.flow import Flow, prepare
+from nassuite.progress import SILENT
+from nassuite.run_directory import RunDirectory
+from nassuite.search.driver import (
+    Objective,
+    SearchConfig,
+    drop_torn_line,
+    run_trials,
+    sweep,
+    trials_done,
+)
+from nassuite.stages import SEARCH_VAL_IMAGES, accuracy_of
+
+WATCH_SECONDS = 0.5
+
+
+def explore(flow: Flow) -> None:
+    """The Optuna study, in this process or in several that share the journal."""
+    drop_torn_line(flow.run.journal)
+    sweep(flow.study)
+    if flow.settings.workers > 1:
+        _search_together(flow)
+        sweep(flow.study)
+    _search_here(flow)
+
+
+def _search_together(flow: Flow) -> None:
+    context = torch.multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_search_worker, args=(flow.run.root,), daemon=True)
+        for _ in range(flow.settings.workers)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        done = trials_done(flow.study)
+        for _ in flow.progress.track(
+            _news(flow, workers, done), "search", total=flow.settings.trials, done=done
+        ):
+            pass
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+    if any(worker.exitcode for worker in workers):
+        flow.progress.say("a search process ended early; this one finishes its share")
+
+
+def _news(flow: Flow, workers: Sequence[Any], done: int) -> Iterator[int]:
+    """Yields once for each trial that the workers finish, until all of them have ended."""
+    while True:
+        ended = not any(worker.is_alive() for worker in workers)
+        now = trials_done(flow.study)
+        yield from range(done, now)
+        done = now
+        if ended:
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def _search_worker(root: Path) -> None:
+    """What goes wrong here is met again, and told, by the process that started this one."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    run = RunDirectory(root)
+    try:
+        settings, _ = run.read_settings()
+        torch.set_num_threads(max(1, torch.get_num_threads() // settings.workers))
+        _search_here(prepare(run, settings, progress=SILENT))
+    except (InputError, OSError, KeyboardInterrupt):
+        sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """A worker left over by a killed run would write into the journal of the one that resumes it."""
+    if parent := torch.multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _search_here(flow: Flow) -> None:
+    settings = flow.settings
+    val = flow.data.val.subset(SEARCH_VAL_IMAGES, seed=settings.seed).to(flow.device)
+    objective = Objective(lambda arch: accuracy_of(flow, arch, val), flow.predict_ms)
+    limit = max(settings.budget_ms)
+    config = SearchConfig(settings.trials, limit, settings.sampler, settings.seed)
+    run_trials(flow.study, flow.space, objective, config, flow.progress)

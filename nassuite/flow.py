@@ -1,0 +1,187 @@
+"""What every stage of a run needs: settings, data, space, and the values that stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nassuite import deploy
+from nassuite.data import Data, DataConfig, default_augment, load_data
+from nassuite.errors import InputError
+from nassuite.export import export_onnx
+from nassuite.latency.calibrate import Sample
+from nassuite.latency.features import features
+from nassuite.latency.meter import Meter, measure, normalised_ms
+from nassuite.latency.predictor import Predictor, fit_predictor
+from nassuite.latency.target import Target
+from nassuite.metrics import class_weights
+from nassuite.nn.network import Interface, build
+from nassuite.nn.supernet import Supernet
+from nassuite.progress import Progress
+from nassuite.run_directory import FileCheckpoints, RunDirectory, read_lines
+from nassuite.search.driver import (
+    Evaluation,
+    evaluations,
+    open_study,
+)
+from nassuite.settings import Settings
+from nassuite.space import Space
+from nassuite.space_file import load_space
+from nassuite.spec import Arch
+from nassuite.train.loop import TrainConfig
+
+if TYPE_CHECKING:
+    import optuna
+
+
+RECALIBRATION_IMAGES = 1024
+LEAST_SAMPLES = 24
+
+
+@dataclass
+class Flow:
+    """The values that the stages share; the expensive ones are made when first asked for."""
+
+    run: RunDirectory
+    settings: Settings
+    data: Data
+    space: Space
+    meter: Meter
+    progress: Progress
+
+    @property
+    def device(self) -> str:
+        return self.settings.device
+
+    @property
+    def target(self) -> Target:
+        return Target(self.settings.runtime, self.settings.threads)
+
+    @property
+    def interface(self) -> Interface:
+        return Interface(self.data.in_chans, len(self.data.labels), self.data.mean, self.data.std)
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        weights = class_weights(
+            self.data.train.labels, self.settings.class_weights, classes=len(self.data.labels)
+        )
+        return None if weights is None else weights.to(self.device)
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """With trained weights where there are some."""
+        supernet = Supernet(self.space, self.interface, seed=self.settings.seed)
+        found = FileCheckpoints(self.run.supernet).load()
+        if found:
+            state = {k.removeprefix("model."): v for k, v in found.tensors.items() if k.startswith("model.")}
+            try:
+                supernet.load_state_dict(state)
+            except RuntimeError:
+                raise InputError(
+                    f"{self.run.supernet} holds other weights than this run's: delete it to train again"
+                ) from None
+        return supernet.to(self.device)
+
+    @cached_property
+    def recalibration_batches(self) -> list[Tensor]:
+        count = min(RECALIBRATION_IMAGES, len(self.data.train) // 2)
+        subset = self.data.train.subset(count, seed=self.settings.seed)
+        return [x for x, _ in subset.batches(256, device=self.device)]
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        try:
+            return [Sample.from_json(value) for value in read_lines(self.run.samples)]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{self.run.samples} is damaged ({error!r}): delete it, and --resume measures again"
+            ) from None
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        quiet = [sample for sample in self.samples if not sample.noisy]
+        samples = quiet if len(quiet) >= LEAST_SAMPLES else self.samples
+        x = np.stack([features(sample.arch, self.data.in_chans) for sample in samples])
+        return fit_predictor(x, np.array(normalised_ms(samples)), seed=self.settings.seed)
+
+    @cached_property
+    def teacher(self) -> deploy.Teacher:
+        return deploy.choose_teacher(
+            self.supernet, self.recalibration_batches, self.data.val, metric=self.settings.metric
+        )
+
+    @cached_property
+    def evaluated(self) -> list[Evaluation]:
+        return evaluations(self.study, self.space)
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        return open_study(self.run.journal)
+
+    def predict_ms(self, arch: Arch) -> float:
+        return float(self.predictor.predict(features(arch, self.data.in_chans)[None])[0])
+
+    def export(self, arch: Arch, path: Path) -> None:
+        """Fresh weights: time does not depend on their values."""
+        shape = (self.data.in_chans, arch.resolution, arch.resolution)
+        export_onnx(build(arch, self.interface), path, input_shape=shape, check=False)
+
+    def training(self, epochs: int, lr: float, seed: int) -> TrainConfig:
+        assert self.settings.batch_size is not None
+        return TrainConfig(
+            epochs, self.settings.batch_size, lr, seed=seed, augment=default_augment(self.data)
+        )
+
+    def notes(self) -> list[str]:
+        return budget_notes(self.settings.budget_ms, normalised_ms(self.samples))
+
+
+def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter: Meter = measure) -> Flow:
+    """Loads the data and the space, and fills in the settings that depend on them."""
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine has no CUDA device; use --device cpu or auto")
+    Target(settings.runtime, settings.threads)  # refuses what this machine has not
+    space = load_space(settings.space) if settings.space else None
+    size = settings.size or (max(space.resolution) if space else None)
+    data = load_data(
+        DataConfig(settings.data, size=size, seed=settings.seed, train_images=settings.train_images),
+        progress=progress,
+    )
+    settings = settings.resolved(images=len(data.train), size=data.size, device=device)
+    assert settings.space is not None
+    space = space or load_space(settings.space)
+    if size is not None and size != max(space.resolution):
+        raise InputError(
+            f"--size {size}: the space {space.name} is for {max(space.resolution)} pixels; leave --size out, or "
+            "give another --space"
+        )
+    if space.size < LEAST_SAMPLES:
+        raise InputError(
+            f"the space {space.name} has only {space.size} architectures: a search takes {LEAST_SAMPLES} or more"
+        )
+    if max(space.resolution) != data.size:
+        data = data.resized(max(space.resolution))
+        settings = replace(settings, size=data.size)
+    return Flow(run, settings, data, space, meter, progress)
+
+
+def budget_notes(budgets: Sequence[float], latencies: Sequence[float]) -> list[str]:
+    """For budgets that every architecture keeps: where they would begin to bind."""
+    slowest = max(latencies)
+    return [
+        f"the budget of {budget:g} ms does not bind: the slowest architecture measured takes {slowest:.3g} ms, "
+        "so only a budget below that would"
+        for budget in budgets
+        if budget >= slowest
+    ]

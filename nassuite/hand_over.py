@@ -1,0 +1,144 @@
+"""The last stages of a run: from winners to deployed files, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nassuite import deploy, deploy_card
+from nassuite.compress.prune import PruneRecord, replay
+from nassuite.flow import Flow
+from nassuite.latency.meter import normalised_ms
+from nassuite.records import write_json
+from nassuite.report import write_report
+from nassuite.run_directory import FileCheckpoints, read_record
+from nassuite.spec import Arch
+from nassuite.summary import Inputs, report_content
+from nassuite.train.recalibrate import recalibrated
+
+
+@dataclass(frozen=True)
+class BudgetResult:
+    """What a budget led to. ``chosen`` is a variant's record, None where nothing keeps the budget."""
+
+    budget_ms: float
+    folder: Path | None
+    chosen: dict[str, Any] | None
+    variants: tuple[dict[str, Any], ...]
+    message: str
+
+
+def deploy_budget(flow: Flow, budget: float) -> BudgetResult:
+    """Distils, prunes, quantises, exports and certifies the winner of one budget; test is read last."""
+    winner = _finalists(flow, budget)["winner"]
+    if winner is None:
+        return BudgetResult(budget, None, None, (), _miss(flow, budget))
+    folder = flow.run.deploy(budget)
+    if not (folder / "card.json").exists():
+        _deploy(flow, budget, Arch.from_json(winner["arch"]), folder)
+    card = read_record(folder / "card.json", "variants")
+    chosen = next((v for v in card["variants"] if v["chosen"]), None)
+    message = ""
+    if chosen is None:
+        percentile = f"p{flow.settings.percentile}_ms"
+        fastest = min(card["variants"], key=lambda variant: variant[percentile])
+        message = (
+            f"no variant of the winner keeps {budget:g} ms: the fastest, {fastest['name']}, "
+            f"{_over(fastest[percentile], budget)}"
+        )
+    return BudgetResult(budget, folder, chosen, tuple(card["variants"]), message)
+
+
+def _finalists(flow: Flow, budget: float) -> dict[str, Any]:
+    return read_record(flow.run.finalists, f"{budget:g}")[f"{budget:g}"]
+
+
+def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
+    settings = flow.settings
+    dense, pruned, record = compressed(flow, arch)
+    variants = deploy.export_variants(
+        dense, pruned, arch, flow.data, folder, metric=settings.metric, progress=flow.progress
+    )
+    variants = deploy.certify_variants(
+        variants, budget, flow.meter, flow.target, percentile=settings.percentile,
+        confidence=settings.confidence, progress=flow.progress, seed=settings.seed,
+    )  # fmt: skip
+    chosen = deploy.choose_variant(variants)
+    deploy_card.write(
+        folder, variants, chosen, arch=arch, data=flow.data, budget_ms=budget, metric=settings.metric,
+        prune_record=record.to_json(),
+    )  # fmt: skip
+
+
+def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
+    """The winner, distilled from the largest subnet; and its pruned form, distilled from the winner."""
+    settings = flow.settings
+    assert settings.finetune_epochs is not None
+    assert settings.prune_epochs is not None
+    teacher = flow.teacher
+    common: dict[str, Any] = {
+        "device": flow.device,
+        "class_weights": flow.class_weights,
+        "progress": flow.progress,
+    }
+    dense = deploy.distil(
+        recalibrated(flow.supernet, arch, flow.recalibration_batches), arch, flow.data,
+        flow.training(settings.finetune_epochs, settings.lr / 2, settings.seed + 1),
+        teacher=teacher.network, teacher_resolution=teacher.arch.resolution,
+        checkpoints=FileCheckpoints(flow.run.training(f"{arch.digest}-dense")),
+        description="distilling the winner", **common,
+    )  # fmt: skip
+    pruned, record = _pruned(flow, arch, dense)
+    pruned = deploy.distil(
+        pruned, arch, flow.data,
+        flow.training(settings.prune_epochs, settings.lr / 4, settings.seed + 2),
+        teacher=dense, teacher_resolution=arch.resolution,
+        checkpoints=FileCheckpoints(flow.run.training(f"{arch.digest}-pruned")),
+        description="distilling the pruned winner", **common,
+    )  # fmt: skip
+    return dense.cpu(), pruned, record
+
+
+def _pruned(flow: Flow, arch: Arch, dense: Any) -> tuple[Any, PruneRecord]:
+    """Measurements decide how much is cut, so the cuts are kept: a resume could measure otherwise."""
+    path = flow.run.cuts(arch.digest)
+    if path.exists():
+        record = PruneRecord.from_json(read_record(path))
+        return replay(dense, record), record
+    pruned, record = deploy.prune_winner(
+        dense, arch, flow.data, flow.settings.prune,
+        meter=flow.meter, target=flow.target, seed=flow.settings.seed,
+    )  # fmt: skip
+    write_json(path, record.to_json())
+    return pruned, record
+
+
+def draw(flow: Flow, results: Sequence[BudgetResult]) -> None:
+    _, facts = flow.run.read_settings()
+    held_out = [(float(p), float(m)) for p, m in flow.predictor.held_out]
+    content = report_content(
+        Inputs(
+            flow.run, flow.settings, facts, flow.data, flow.space, flow.evaluated, held_out,
+            notes=flow.notes(), misses=[r.message for r in results if r.message],
+        )
+    )  # fmt: skip
+    write_report(content, flow.run.report)
+
+
+def _miss(flow: Flow, budget: float) -> str:
+    """Why a budget has no winner: the fastest of all that was measured, and by how much it misses."""
+    measured = [(f["latency_ms"], f["arch"]) for f in _finalists(flow, budget)["finalists"]]
+    latencies = normalised_ms(flow.samples)
+    measured += [(ms, sample.arch.to_json()) for ms, sample in zip(latencies, flow.samples, strict=True)]
+    fastest, arch = min(measured, key=lambda pair: pair[0])
+    return (
+        f"no architecture keeps {budget:g} ms: the fastest, {Arch.from_json(arch)}, {_over(fastest, budget)}"
+    )
+
+
+def _over(latency_ms: float, budget: float) -> str:
+    if latency_ms <= budget:
+        return f"takes {latency_ms:.3g} ms, but varies too much for a certificate: try a quieter machine"
+    return f"takes {latency_ms:.3g} ms, {100 * (latency_ms / budget - 1):.0f} % over"
