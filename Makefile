@@ -4,7 +4,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= --budget-ms 20
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: search test test-slow check lint types clean
 

@@ -28,9 +28,6 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    # Before torch is loaded: threads that spin while they wait for each other lose whole time slices to any other
-    # program on the cores (batch norm took 2 to 3 times as long here beside one busy process).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parsed = _parser().parse_args(arguments)
     parsed.command_line = arguments
     try:

@@ -60,13 +60,13 @@ class Settings:
 
     def resolved(self, *, images: int, size: int, device: str) -> Settings:
         """Fills in what is None, for ``images`` training images of ``size`` pixels."""
-        epochs = self.epochs if self.epochs is not None else _between(6, 6_500 / images, 24)
-        finetune = self.finetune_epochs if self.finetune_epochs is not None else 4 * epochs
+        epochs = self.epochs if self.epochs is not None else _between(6, 16_000 / images, 24)
+        finetune = self.finetune_epochs if self.finetune_epochs is not None else 2 * epochs
         return dataclasses.replace(
             self,
             size=size,
             device=device,
-            space=self.space or ("tiny" if size <= 48 else "mobile"),
+            space=self.space or _space_for(images, size),
             epochs=epochs,
             batch_size=self.batch_size or _between(32, images / 32 // 16 * 16, 128),
             finetune_epochs=finetune,
@@ -76,6 +76,12 @@ class Settings:
     def to_toml(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+
+
+def _space_for(images: int, size: int) -> str:
+    if size > 48:
+        return "mobile"
+    return "tiny" if images >= 5_000 else "micro"
 
 
 def _between(low: int, value: float, high: int) -> int:
