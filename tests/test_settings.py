@@ -129,7 +129,7 @@ def test_everything_is_resolved_and_what_was_given_stays(images, size):
     }
     assert (resolved.epochs, resolved.space, resolved.size) == (3, "mine", size)
     assert Settings().resolved(images=images, size=size, device="cpu").space == (
-        "tiny" if size <= 48 else "mobile"
+        "mobile" if size > 48 else "tiny" if images >= 5_000 else "micro"
     )
     assert resolved.batch_size >= 2
 
