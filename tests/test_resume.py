@@ -166,7 +166,8 @@ def test_a_journal_that_a_killed_process_had_locked_is_free(tiny_run, tmp_path):
     """Optuna's own lock is a link that nobody removes then."""
     shutil.copytree(tiny_run.run, tmp_path / "run")
     (tmp_path / "run" / "search.journal.lock").symlink_to("search.journal")
-    search(out=tmp_path / "run", resume=True, meter=deterministic_meter, progress=SILENT)
+    outcome = search(out=tmp_path / "run", resume=True, meter=deterministic_meter, progress=SILENT)
+    assert outcome.results
 
 
 # --- kill -9 ----------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ def test_a_new_run_takes_a_new_or_empty_folder(tmp_path):
     RunDirectory(tmp_path / "a" / "b").create()
     (tmp_path / "a" / "b" / ".lock").touch()  # of a command that was killed as it began
     RunDirectory(tmp_path / "a" / "b").create()
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(
