@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from nassuite.data import Split
 from nassuite.progress import SILENT, Progress
-from nassuite.train.loop import Checkpoints, TrainConfig, train
+from nassuite.train.loop import Checkpoints, TrainConfig, total_steps, train
 from nassuite.train.recalibrate import predict
 from nassuite.train.sandwich import resize, soft_cross_entropy
 
@@ -22,8 +22,10 @@ class SoftLabels:
     """What a teacher says of every image of a split, as a share of the student's loss.
 
     The teacher sees each image once, as it is, and the student its augmented forms: a large teacher in
-    every step would cost more than the student itself. ``weight`` is the soft labels' share of the
-    loss, ``temperature`` softens both sides (Hinton et al. 2015, section 2).
+    every step would cost more than the student itself. ``weight`` is the soft labels' share of the loss
+    at the first step; it falls to nothing by the last one (teacher annealing, Clark et al. 2019,
+    section 3.2), because a student may well end above a teacher that saw few epochs. ``temperature``
+    softens both sides (Hinton et al. 2015, section 2).
     """
 
     teacher: nn.Module
@@ -55,6 +57,7 @@ def train_network(
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     labels_of = split.labels.to(device)
     numbered = replace(split, labels=torch.arange(len(split)))
+    steps = total_steps(config, split)
     # At the first step, so that a training that was finished before asks the teacher nothing.
     taught = cache(lambda: soft_labels.logits(split, device) if soft_labels else None)
 
@@ -69,7 +72,8 @@ def train_network(
         if soft_labels and known is not None:
             t = soft_labels.temperature
             soft = soft_cross_entropy(logits / t, F.softmax(known[rows] / t, 1)) * t * t
-            loss = (1 - soft_labels.weight) * loss + soft_labels.weight * soft
+            share = soft_labels.weight * (1 - step / steps)
+            loss = (1 - share) * loss + share * soft
         loss.backward()
         return loss.item()
 

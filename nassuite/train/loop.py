@@ -52,6 +52,14 @@ Backward = Callable[[Tensor, Tensor, int], float]
 """(images, labels, step) to the loss, with gradients left in the parameters."""
 
 
+def steps_per_epoch(config: TrainConfig, split: Split) -> int:
+    return max(1, len(split) // config.batch_size)
+
+
+def total_steps(config: TrainConfig, split: Split) -> int:
+    return steps_per_epoch(config, split) * config.epochs
+
+
 def train(
     module: nn.Module,
     split: Split,
@@ -70,8 +78,8 @@ def train(
     that was stopped and goes on from ``checkpoints`` takes the same steps as one that was not.
     """
     optimiser = MaskedSGD(module.parameters(), weight_decay=config.weight_decay)
-    per_epoch = max(1, len(split) // config.batch_size)
-    steps = per_epoch * config.epochs
+    per_epoch = steps_per_epoch(config, split)
+    steps = total_steps(config, split)
     start, log, running = _restore(module, optimiser, checkpoints)
 
     def save(step: int) -> None:
@@ -122,7 +130,7 @@ def _stream(
     split: Split, config: TrainConfig, start: int, steps: int, device: str
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches from step ``start`` on; those of its epoch that were taken before are drawn and dropped."""
-    per_epoch = max(1, len(split) // config.batch_size)
+    per_epoch = steps_per_epoch(config, split)
     batch_size = min(config.batch_size, len(split))
     for epoch in range(start // per_epoch, steps // per_epoch):
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
