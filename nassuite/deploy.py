@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nassuite.compress.prune import PruneConfig, PruneRecord, prune
+from nassuite.compress.prune import PruneConfig, PruneRecord, prove, prune_proven
 from nassuite.compress.quantize import quantize_best
 from nassuite.data import Data, Split
 from nassuite.export import Parity, export_onnx, onnx_parity, run_onnx
@@ -77,20 +77,19 @@ def distil(
     data: Data,
     config: TrainConfig,
     *,
-    teacher: nn.Module,
-    teacher_resolution: int,
+    soft_labels: SoftLabels | None,
     device: str,
     class_weights: Tensor | None,
     checkpoints: Checkpoints,
     progress: Progress,
     description: str,
 ) -> nn.Module:
-    """Trains ``network`` in place with a teacher's soft labels; it ends on the CPU in evaluation mode."""
+    """Trains ``network`` in place, with a teacher's soft labels or none; it ends on the CPU in evaluation mode."""
     if config.epochs > 0:
         train_network(
             network, data.train, config,
             resolution=arch.resolution,
-            soft_labels=SoftLabels(teacher, teacher_resolution),
+            soft_labels=soft_labels,
             description=description, device=device, class_weights=class_weights,
             checkpoints=checkpoints, progress=progress,
         )  # fmt: skip
@@ -109,8 +108,9 @@ def prune_winner(
     example = next(sized.val.batches(8, channels_last=False))[0]
     shape = (sized.in_chans, arch.resolution, arch.resolution)
     attempts = []
+    proven = prove(network, PruneConfig(ratio, align=VECTOR_CHANNELS), example=example)
     for harder in (ratio, (1 + ratio) / 2, (3 + ratio) / 4):
-        pruned, record = prune(network, PruneConfig(harder, align=VECTOR_CHANNELS), example=example)
+        pruned, record = prune_proven(proven, PruneConfig(harder, align=VECTOR_CHANNELS))
         attempts.append((pruned, record))
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / "dense.onnx", Path(folder) / "pruned.onnx"]

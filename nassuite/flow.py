@@ -25,6 +25,7 @@ from nassuite.metrics import class_weights
 from nassuite.nn.network import Interface, build
 from nassuite.nn.supernet import Supernet
 from nassuite.progress import Progress
+from nassuite.report.comparison import read_comparison
 from nassuite.run_directory import FileCheckpoints, RunDirectory, read_lines
 from nassuite.search.driver import (
     Evaluation,
@@ -152,6 +153,8 @@ def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter:
     elif device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: this machine has no CUDA device; use --device cpu or auto")
     Target(settings.runtime, settings.threads)  # refuses what this machine has not
+    if settings.baselines:
+        read_comparison(Path(settings.baselines))
     space = load_space(settings.space) if settings.space else None
     size = settings.size or (max(space.resolution) if space else None)
     data = load_data(

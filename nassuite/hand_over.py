@@ -13,10 +13,13 @@ from nassuite.flow import Flow
 from nassuite.latency.meter import normalised_ms
 from nassuite.records import write_json
 from nassuite.report import write_report
+from nassuite.report.comparison import read_comparison, with_baselines
 from nassuite.run_directory import FileCheckpoints, read_record
+from nassuite.search.finalists import within_noise
 from nassuite.spec import Arch
 from nassuite.summary import Inputs, report_content
-from nassuite.train.recalibrate import recalibrated
+from nassuite.train.distill import SoftLabels
+from nassuite.train.recalibrate import predict, recalibrated
 
 
 @dataclass(frozen=True)
@@ -73,32 +76,45 @@ def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
 
 
 def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
-    """The winner, distilled from the largest subnet; and its pruned form, distilled from the winner."""
+    """The winner, distilled from the largest subnet; and its pruned form, distilled from the winner.
+
+    After few epochs the largest subnet may know no more than the winner does: then labels alone teach it.
+    """
     settings = flow.settings
     assert settings.finetune_epochs is not None
     assert settings.prune_epochs is not None
+    inherited = recalibrated(flow.supernet, arch, flow.recalibration_batches)
     teacher = flow.teacher
+    better = not within_noise(_correct(flow, teacher.network, teacher.arch), _correct(flow, inherited, arch))
+    if not better:
+        flow.progress.say("the largest subnet knows no more than the winner: training on labels alone")
     common: dict[str, Any] = {
         "device": flow.device,
         "class_weights": flow.class_weights,
         "progress": flow.progress,
     }
     dense = deploy.distil(
-        recalibrated(flow.supernet, arch, flow.recalibration_batches), arch, flow.data,
+        inherited, arch, flow.data,
         flow.training(settings.finetune_epochs, settings.lr / 2, settings.seed + 1),
-        teacher=teacher.network, teacher_resolution=teacher.arch.resolution,
+        soft_labels=SoftLabels(teacher.network, teacher.arch.resolution) if better else None,
         checkpoints=FileCheckpoints(flow.run.training(f"{arch.digest}-dense")),
-        description="distilling the winner", **common,
+        description="training the winner", **common,
     )  # fmt: skip
     pruned, record = _pruned(flow, arch, dense)
     pruned = deploy.distil(
         pruned, arch, flow.data,
         flow.training(settings.prune_epochs, settings.lr / 4, settings.seed + 2),
-        teacher=dense, teacher_resolution=arch.resolution,
+        soft_labels=SoftLabels(dense, arch.resolution),
         checkpoints=FileCheckpoints(flow.run.training(f"{arch.digest}-pruned")),
         description="distilling the pruned winner", **common,
     )  # fmt: skip
     return dense.cpu(), pruned, record
+
+
+def _correct(flow: Flow, network: Any, arch: Arch) -> Any:
+    """For each validation image, whether the network is right."""
+    batches = (x for x, _ in flow.data.val.batches(512, device=flow.device))
+    return (predict(network, batches, arch.resolution).argmax(1).cpu() == flow.data.val.labels.cpu()).numpy()
 
 
 def _pruned(flow: Flow, arch: Arch, dense: Any) -> tuple[Any, PruneRecord]:
@@ -124,6 +140,8 @@ def draw(flow: Flow, results: Sequence[BudgetResult]) -> None:
             notes=flow.notes(), misses=[r.message for r in results if r.message],
         )
     )  # fmt: skip
+    if flow.settings.baselines:
+        content = with_baselines(content, read_comparison(Path(flow.settings.baselines)))
     write_report(content, flow.run.report)
 
 

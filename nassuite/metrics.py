@@ -100,3 +100,31 @@ def _array(values: Any) -> np.ndarray:
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values
     return np.asarray(values)
+
+
+def pixel_confusion(prediction: Any, target: Any, classes: int, *, ignore: int = 255) -> np.ndarray:
+    """``confusion_matrix`` of label maps, int64 (classes, classes), without the pixels whose target is ``ignore``.
+
+    ``prediction`` and ``target`` are classes, of one shape, (N, H, W) for instance; arrays or tensors. The matrices
+    of several batches can be added. Raises ValueError for shapes that differ.
+    """
+    prediction, target = _array(prediction), _array(target)
+    if prediction.shape != target.shape:
+        raise ValueError(f"prediction {prediction.shape} and target {target.shape} do not belong together")
+    counted = target != ignore
+    if not counted.any():
+        return np.zeros((classes, classes), np.int64)
+    return confusion_matrix(prediction[counted], target[counted], classes=classes)
+
+
+def mean_iou(confusion: np.ndarray) -> float:
+    """Mean over the classes of intersection over union, 0..1: the figure of PASCAL VOC and Cityscapes.
+
+    ``confusion`` is as ``pixel_confusion`` gives it. Classes that neither occur nor were predicted count for nothing.
+    Raises ValueError if no pixel was counted.
+    """
+    union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
+    touched = union > 0
+    if not touched.any():
+        raise ValueError("no pixel has a class")
+    return float((confusion.diagonal()[touched] / union[touched]).mean())

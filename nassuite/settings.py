@@ -7,6 +7,7 @@ import math
 import os
 import tomllib
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ SUPERNET_SETTINGS = ("size", "train_images", "class_weights", "epochs", "batch_s
 """What a supernet depends on, beside its data and space."""
 
 
-def _option(default: Any, help: str, **more: Any) -> Any:
+def option(default: Any, help: str, **more: Any) -> Any:
     factory = {"default": default}
     return dataclasses.field(metadata={"help": help, **more}, **factory)
 
@@ -31,29 +32,32 @@ class Settings:
     A None stands for "chosen to fit the data", and is resolved before a run begins.
     """
 
-    budget_ms: tuple[float, ...] = _option((), "latency budget in milliseconds; may be given several times")
-    data: str = _option("digits", "digits, folder:DIR, or cifar10|cifar100|fashion-mnist[:DIR]")
-    size: int | None = _option(None, "side of the images in pixels (default: fits the data)")
-    train_images: int | None = _option(None, "train on a stratified subset of this many images")
-    metric: str = _option("top1", "what accuracy means", choices=("top1", "balanced", "f1"))
-    class_weights: str = _option("none", "auto weighs rare classes up", choices=("none", "auto"))
-    space: str | None = _option(None, "search space: a shipped name or a TOML file (default: fits the size)")
-    percentile: int = _option(50, "the latency percentile that has to keep the budget", choices=(50, 90))
-    confidence: float = _option(0.99, "confidence of the certificate")
-    runtime: str = _option("onnxruntime", "what the exported file runs on", choices=("onnxruntime",))
-    threads: int = _option(1, "threads of the runtime")
-    epochs: int | None = _option(None, "epochs of the supernet (default: fits the data)")
-    batch_size: int | None = _option(None, "images in a training step (default: fits the data)")
-    lr: float = _option(0.1, "peak learning rate of the supernet")
-    calibration: int = _option(72, "architectures measured to fit the latency predictor")
-    trials: int = _option(72, "distinct architectures evaluated by the search")
-    sampler: str = _option("nsga2", "Optuna sampler", choices=("nsga2", "tpe", "gp", "random"))
-    workers: int = _option(1, "processes that search together")
-    finetune_epochs: int | None = _option(None, "epochs of distillation of a winner (default: fits the data)")
-    prune: float = _option(0.3, "fraction of the winner's inner channels that pruning removes")
-    prune_epochs: int | None = _option(None, "epochs of distillation after pruning (default: a third)")
-    device: str = _option("auto", "where to train", choices=("auto", "cpu", "cuda"))
-    seed: int = _option(0, "seed of everything random")
+    budget_ms: tuple[float, ...] = option((), "latency budget in milliseconds; may be given several times")
+    data: str = option("digits", "digits, folder:DIR, or cifar10|cifar100|fashion-mnist[:DIR]")
+    size: int | None = option(None, "side of the images in pixels (default: fits the data)")
+    train_images: int | None = option(None, "train on a stratified subset of this many images")
+    metric: str = option("top1", "what accuracy means", choices=("top1", "balanced", "f1"))
+    class_weights: str = option("none", "auto weighs rare classes up", choices=("none", "auto"))
+    space: str | None = option(None, "search space: a shipped name or a TOML file (default: fits the size)")
+    percentile: int = option(50, "the latency percentile that has to keep the budget", choices=(50, 90))
+    confidence: float = option(0.99, "confidence of the certificate")
+    runtime: str = option("onnxruntime", "what the exported file runs on", choices=("onnxruntime",))
+    threads: int = option(1, "threads of the runtime")
+    epochs: int | None = option(None, "epochs of the supernet (default: fits the data)")
+    batch_size: int | None = option(None, "images in a training step (default: fits the data)")
+    lr: float = option(0.1, "peak learning rate of the supernet")
+    calibration: int = option(72, "architectures measured to fit the latency predictor")
+    trials: int = option(72, "distinct architectures evaluated by the search")
+    sampler: str = option("nsga2", "Optuna sampler", choices=("nsga2", "tpe", "gp", "random"))
+    workers: int = option(1, "processes that search together")
+    finetune_epochs: int | None = option(None, "epochs of distillation of a winner (default: fits the data)")
+    prune: float = option(0.3, "fraction of the winner's inner channels that pruning removes")
+    prune_epochs: int | None = option(None, "epochs of distillation after pruning (default: a third)")
+    baselines: str | None = option(
+        None, "folder of a zoo compare on the same images, to draw the report against"
+    )
+    device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    seed: int = option(0, "seed of everything random")
 
     def __post_init__(self) -> None:
         _check(self)
@@ -74,8 +78,7 @@ class Settings:
         )
 
     def to_toml(self) -> dict[str, Any]:
-        values = dataclasses.asdict(self)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+        return to_table(self)
 
 
 def _space_for(images: int, size: int) -> str:
@@ -88,21 +91,39 @@ def _between(low: int, value: float, high: int) -> int:
     return int(min(max(low, value), high))
 
 
-def settings_types() -> dict[str, tuple[type, bool]]:
+def settings_types(kind: type = Settings) -> dict[str, tuple[type, bool]]:
     """Name of each setting to the type of one value, and whether there may be several."""
     found = {}
-    for name, hint in typing.get_type_hints(Settings).items():
+    for name, hint in typing.get_type_hints(kind).items():
         arguments = [a for a in typing.get_args(hint) if a not in (type(None), Ellipsis)]
         found[name] = (arguments[0] if arguments else hint, typing.get_origin(hint) is tuple)
     return found
 
 
-def _check(settings: Settings) -> None:
+def check_choices(settings: Any) -> None:
+    """Raises InputError for a value that is not among its field's choices."""
     for field in dataclasses.fields(settings):
         choices = field.metadata.get("choices")
         value = getattr(settings, field.name)
         if choices and value not in choices:
             raise InputError(f"{flag(field.name)} {value!r}: expected one of {', '.join(map(str, choices))}")
+
+
+def check_least(settings: Any, least: Mapping[str, float]) -> None:
+    """Raises InputError for a value, unless it is None, under its least one."""
+    for name, bound in least.items():
+        value = getattr(settings, name)
+        if value is not None and not value >= bound:
+            raise InputError(f"{flag(name)} {value:g}: expected {bound:g} or more")
+
+
+def check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**31:
+        raise InputError(f"--seed {seed}: expected 0 to 2147483647")
+
+
+def _check(settings: Settings) -> None:
+    check_choices(settings)
     for budget in settings.budget_ms:
         if not (math.isfinite(budget) and budget > 0):
             raise InputError(f"--budget-ms {budget:g}: expected a positive number of milliseconds")
@@ -111,14 +132,10 @@ def _check(settings: Settings) -> None:
         raise InputError(f"--budget-ms {' '.join(names)}: give every budget once (six digits count)")
     at_least = {
         "threads": 1, "epochs": 1, "batch_size": 2, "calibration": 24, "trials": 1, "workers": 1,
-        "finetune_epochs": 0, "prune_epochs": 0, "seed": 0, "size": 8, "train_images": 1,
+        "finetune_epochs": 0, "prune_epochs": 0, "size": 8, "train_images": 1,
     }  # fmt: skip
-    for name, least in at_least.items():
-        value = getattr(settings, name)
-        if value is not None and value < least:
-            raise InputError(f"{flag(name)} {value}: expected {least} or more")
-    if settings.seed >= 2**31:
-        raise InputError(f"--seed {settings.seed}: expected less than 2147483648")
+    check_least(settings, at_least)
+    check_seed(settings.seed)
     if not 0 < settings.prune < 1:
         raise InputError(f"--prune {settings.prune:g}: expected a fraction between 0 and 1")
     if not 0.5 <= settings.confidence < 1:
@@ -131,21 +148,27 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def from_table(table: dict[str, Any], path: str) -> dict[str, Any]:
-    """Keyword arguments for ``Settings`` from a TOML table; raises InputError naming file and key."""
-    types = settings_types()
+def from_table(table: dict[str, Any], path: str, kind: type = Settings) -> dict[str, Any]:
+    """Keyword arguments for settings of a ``kind`` from a TOML table; raises InputError naming file and key."""
+    types = settings_types(kind)
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in types:
             raise InputError(f"{path}: no setting {key!r}: expected one of {', '.join(types)}")
-        kind, several = types[key]
+        one, several = types[key]
         items = value if several and isinstance(value, list) else [value]
         for item in items:
-            numeric = kind is float and isinstance(item, int) and not isinstance(item, bool)
-            if not numeric and (not isinstance(item, kind) or isinstance(item, bool)):
-                raise InputError(f"{path}: {key} = {value!r}: expected {kind.__name__}")
-        values[key] = tuple(float(i) if kind is float else i for i in items) if several else value
+            numeric = one is float and isinstance(item, int) and not isinstance(item, bool)
+            if not numeric and (not isinstance(item, one) or isinstance(item, bool)):
+                raise InputError(f"{path}: {key} = {value!r}: expected {one.__name__}")
+        values[key] = tuple(float(i) if one is float else i for i in items) if several else value
     return values
+
+
+def to_table(settings: Any) -> dict[str, Any]:
+    """The inverse of ``from_table``."""
+    values = dataclasses.asdict(settings)
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
 
 
 def load_study(name: str) -> dict[str, Any]:
@@ -174,6 +197,7 @@ def moved(settings: Settings, folder: str) -> Settings:
         settings,
         data=f"{kind}{colon}{seen(place)}" if place else settings.data,
         space=settings.space if shipped else seen(str(settings.space)),
+        baselines=seen(settings.baselines) if settings.baselines else None,
     )
 
 

@@ -23,7 +23,10 @@ UNORDERED = (".operator", ".act")
 
 @dataclass(frozen=True)
 class Stage:
-    """Choices of one stage; its first layer takes the stride and the change of width."""
+    """Choices of one stage; its first layer takes the stride and the change of width.
+
+    ``downsample`` are the operators of that layer, where they are others than those of the rest.
+    """
 
     width: tuple[int, ...]
     depth: tuple[int, ...]
@@ -33,6 +36,10 @@ class Stage:
     expand: tuple[float, ...]
     se: tuple[bool, ...] = (False,)
     act: tuple[Activation, ...] = ("relu",)
+    downsample: tuple[str, ...] = ()
+
+    def operators(self, layer: int) -> tuple[str, ...]:
+        return self.downsample if self.downsample and layer == 0 else self.operator
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class Space:
     @property
     def step_subnets(self) -> int:
         """Subnets in a training step: at least four, and a multiple of every layer's operator count."""
-        common = math.lcm(*(len(stage.operator) for stage in self.stages))
+        common = math.lcm(*(len(stage.operators(layer)) for stage in self.stages for layer in (0, 1)))
         return common * math.ceil(4 / common)
 
     def decode(self, genes: Mapping[str, Value]) -> Arch:
@@ -148,7 +155,9 @@ class Space:
     @property
     def operators(self) -> tuple[str, ...]:
         """All operators of the space, in the order in which its stages name them."""
-        return tuple(dict.fromkeys(op for stage in self.stages for op in stage.operator))
+        return tuple(
+            dict.fromkeys(op for stage in self.stages for layer in (0, 1) for op in stage.operators(layer))
+        )
 
     def maximal_archs(self) -> Iterator[Arch]:
         """Largest architectures that together have every operator in every layer that allows it."""
@@ -160,8 +169,8 @@ class Space:
         """The number of different architectures."""
         total = len(self.resolution) * len(self.stem_width) * len(self.head_width)
         for stage in self.stages:
-            first = sum(_variants(stage, op, stage.stride) for op in stage.operator)
-            others = sum(_variants(stage, op, 1) for op in stage.operator)
+            first = sum(_variants(stage, op, stage.stride) for op in stage.operators(0))
+            others = sum(_variants(stage, op, 1) for op in stage.operators(1))
             total *= len(stage.width) * sum(first * others ** (depth - 1) for depth in stage.depth)
         return total
 
@@ -174,7 +183,8 @@ def _name_genes(space: Space) -> Iterator[tuple[str, tuple[Value, ...]]]:
         yield f"stage{s}.depth", stage.depth
         for layer in range(max(stage.depth)):
             for name in LAYER_FIELDS:
-                yield f"stage{s}.layer{layer}.{name}", getattr(stage, name)
+                choices = stage.operators(layer) if name == "operator" else getattr(stage, name)
+                yield f"stage{s}.layer{layer}.{name}", choices
     yield "head.width", space.head_width
 
 
@@ -189,7 +199,9 @@ def _block(
     op = chosen["operator"]
     stride = stride if layer == 0 else 1
     used = {name: chosen[name] for name in OPERATORS[op] if name != "kernel"}
-    if not _kernel_is_fixed(op, stride):
+    if op == "space_to_depth":
+        used["kernel"] = (2, 2)
+    elif "kernel" in OPERATORS[op] and not _kernel_is_fixed(op, stride):
         size = chosen["kernel"]
         used["kernel"] = ((1, size), (size, 1))[layer % 2] if op == "alt_dwcb" else (size, size)
     if op == "shuffle" and layer > 0:

@@ -9,10 +9,11 @@ from typing import Any, get_args
 from nassuite.errors import InputError
 from nassuite.resources import find_toml, shipped_names
 from nassuite.space import Space, Stage
-from nassuite.spec import OPERATORS, Activation
+from nassuite.spec import DOWNSAMPLINGS, OPERATORS, Activation
 
 WIDTH_MULTIPLE = 8
 MOST_STEP_SUBNETS = 12
+STAGE_KEYS = {"width", "depth", "stride", "operator", "downsample", "kernel", "expand", "se", "act"}
 
 
 def load_space(name: str) -> Space:
@@ -75,7 +76,7 @@ class _Reader:
         return space
 
     def stage(self, table: dict[str, Any], prefix: str) -> Stage:
-        self.known(table, prefix, {"width", "depth", "stride", "operator", "kernel", "expand", "se", "act"})
+        self.known(table, prefix, STAGE_KEYS)
         ratios = "ratios above 1 in rising order, or 1 alone (it has no expanding layer to share)"
         expand = self.choices(table, prefix, "expand", kind=(int, float), expected=ratios)
         if (
@@ -87,15 +88,22 @@ class _Reader:
         kernel = self.among(table, prefix, "kernel", (3, 5, 7))
         if not _rises(kernel):
             raise self.fail(prefix + "kernel", list(kernel), "3, 5, 7 or some of them, in rising order")
+        blocks = tuple(op for op in OPERATORS if op not in DOWNSAMPLINGS)
+        downsample = ()
+        if "downsample" in table:
+            if table.get("stride") != 2:
+                raise self.fail(prefix + "downsample", table["downsample"], "nothing, unless stride = 2")
+            downsample = self.among(table, prefix, "downsample", tuple(OPERATORS))
         return Stage(
             width=self.ints(table, prefix, "width", WIDTH_MULTIPLE),
             depth=self.ints(table, prefix, "depth", 1),
             stride=self.one(table, prefix, "stride", (1, 2)),
-            operator=self.among(table, prefix, "operator", tuple(OPERATORS)),
+            operator=self.among(table, prefix, "operator", blocks),
             kernel=kernel,
             expand=tuple(map(float, expand)),
             se=self.among(table, prefix, "se", (False, True), default=[False]),
             act=self.among(table, prefix, "act", get_args(Activation), default=["relu"]),
+            downsample=downsample,
         )
 
     def known(self, table: dict[str, Any], prefix: str, keys: set[str]) -> None:

@@ -20,7 +20,12 @@ OPERATORS: dict[str, frozenset[str]] = {
     "dwcb": frozenset({"kernel", "expand", "act"}),
     "group_dwcb": frozenset({"kernel", "expand", "act"}),
     "alt_dwcb": frozenset({"kernel", "expand", "act"}),
+    "space_to_depth": frozenset(),
+    "strided_conv": frozenset(),
 }
+
+DOWNSAMPLINGS = ("space_to_depth", "strided_conv")
+"""Operators that only change the shape: for the first layer of a stage of stride 2."""
 
 SHUFFLE_CYCLE = 3
 """Shuffle units take turns in which half of the channels they transform; after so many it begins again."""
@@ -127,11 +132,18 @@ class Arch:
         )
 
     def __str__(self) -> str:
-        ops = {"inverted_residual": "ir", "ghost": "gh", "shuffle": "sh"}
+        ops = {
+            "inverted_residual": "ir",
+            "ghost": "gh",
+            "shuffle": "sh",
+            "space_to_depth": "s2d",
+            "strided_conv": "conv",
+        }
         stages = []
         for stage in self.stages:
             names = [
-                f"{ops.get(b.op, b.op)}{max(b.kernel)}"
+                ops.get(b.op, b.op)
+                + (f"{max(b.kernel)}" if b.op not in DOWNSAMPLINGS else "")
                 + (f"e{b.expand:g}" if b.expand != 1.0 else "")
                 + ("s" if b.se else "")
                 for b in stage

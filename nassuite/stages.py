@@ -14,6 +14,7 @@ import numpy as np
 from nassuite.flow import Flow
 from nassuite.latency.calibrate import calibration_archs, measure_archs
 from nassuite.latency.certificate import certify
+from nassuite.latency.cost import cost
 from nassuite.latency.meter import Measurement, normalised_ms
 from nassuite.metrics import score
 from nassuite.records import append_jsonl, write_json
@@ -104,6 +105,7 @@ class Measured:
     """An exported architecture, and what it says of the validation images."""
 
     evaluation: Evaluation
+    macs: int
     measurement: Measurement
     logits: np.ndarray
 
@@ -121,7 +123,8 @@ def _measure(flow: Flow, nominated: Sequence[Evaluation]) -> list[Measured]:
         network = recalibrated(flow.supernet, evaluation.arch, flow.recalibration_batches)
         batches = (x for x, _ in flow.data.val.batches(512, device=flow.device))
         logits = predict(network, batches, evaluation.arch.resolution).cpu().numpy()
-        found.append(Measured(evaluation, measurement, logits))
+        shape = (flow.data.in_chans, evaluation.arch.resolution, evaluation.arch.resolution)
+        found.append(Measured(evaluation, cost(network, shape).macs, measurement, logits))
     return found
 
 
@@ -137,6 +140,7 @@ def _held_to(flow: Flow, measured: Iterable[Measured], budget: float) -> dict[st
         finalists.append(
             Finalist(
                 m.evaluation,
+                macs=m.macs,
                 accuracy=score(m.logits, labels, metric=settings.metric),
                 correct=m.logits.argmax(1) == labels,
                 latency_ms=certificate.percentile_ms,

@@ -1,38 +1,40 @@
 """The bar that a search has to clear: one plain network, trained for the time that the whole search took.
 
-    python studies/cifar10_baseline.py --data folder:DIR --epochs 8 60 --out reports/cifar10/baseline.json
+    python studies/cifar10_baseline.py --data folder:DIR --epochs 8 60 --out reports/cifar10/baseline
+    nassuite report RUN --baselines reports/cifar10/baseline
 
 A plain inverted-residual network of 12 million MACs and 0.2 million parameters, built of the suite's own blocks
 with identity shortcuts alone, by the suite's own training loop: one-cycle SGD, label smoothing, flip and shift.
-Each number of epochs is a training of its own; each is exported and measured as the search's models are.
-Resumable: run it again after an interruption.
+Each number of epochs is a training of its own; all are exported and measured as the search's models are, in
+the same rounds. Resumable: run it again after an interruption, or with more epochs.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
+import shlex
+import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from nassuite.benchmark import time_networks
 from nassuite.data import Data, DataConfig, default_augment, load_data
-from nassuite.export import export_onnx, run_onnx
-from nassuite.latency.cost import cost
-from nassuite.latency.meter import measure
 from nassuite.latency.target import Target
-from nassuite.metrics import binomial_interval, score
-from nassuite.nn.network import Interface, build
+from nassuite.metrics import binomial_interval
+from nassuite.nn.network import Interface, Network, build
 from nassuite.progress import Progress
-from nassuite.records import environment, read_json, write_json
+from nassuite.records import environment
+from nassuite.report.comparison import Compared, Comparison, write_comparison
 from nassuite.run_directory import FileCheckpoints
 from nassuite.spec import Arch, BlockSpec, HeadSpec, StemSpec
 from nassuite.train.distill import train_network
 from nassuite.train.loop import TrainConfig
+from nassuite.train.recalibrate import predict
 
+BATCH_SIZE, PEAK_LR = 128, 0.2
 STAGES = ((16, 1, 1, 4.0), (24, 2, 2, 4.0), (48, 2, 3, 4.0), (96, 2, 2, 4.0))
 """Width, stride of the first layer, layers, expansion."""
 
@@ -54,40 +56,29 @@ def plain_network() -> Arch:
     return Arch(32, StemSpec(16), tuple(stages), HeadSpec(256))
 
 
-def train_and_test(data: Data, epochs: int, folder: Path, seed: int) -> dict[str, Any]:
-    arch = plain_network()
-    network = build(arch, Interface(data.in_chans, len(data.labels), data.mean, data.std), seed=seed)
-    config = TrainConfig(epochs, batch_size=128, lr=0.2, seed=seed, augment=default_augment(data))
+def trained(data: Data, epochs: int, work: Path, seed: int) -> tuple[Network, float]:
+    """The plain network after ``epochs``, and the seconds that it took, interruptions left out."""
+    network = build(
+        plain_network(), Interface(data.in_chans, len(data.labels), data.mean, data.std), seed=seed
+    )
+    config = TrainConfig(epochs, BATCH_SIZE, PEAK_LR, seed=seed, augment=default_augment(data))
+    checkpoints = FileCheckpoints(work / f"plain-{epochs}.safetensors")
+    meta = checkpoints.meta()
+    before = meta["log"][-1]["seconds"] if meta and meta["log"] else 0.0
     started = time.monotonic()
     log = train_network(
         network, data.train, config, resolution=32, description=f"plain network, {epochs} epochs",
-        checkpoints=FileCheckpoints(folder / f"plain-{epochs}.safetensors"), progress=Progress(),
+        checkpoints=checkpoints, progress=Progress(),
+        after_epoch=lambda: {"seconds": round(before + time.monotonic() - started, 1)},
     )  # fmt: skip
-    seconds = time.monotonic() - started
-    counted = cost(network, (3, 32, 32))
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "plain.onnx"
-        export_onnx(network, path, input_shape=(3, 32, 32))
-        (measurement,) = measure([path], Target())
-        scores = {}
-        for name, split in (("val", data.val), ("test", data.test)):
-            images = np.concatenate([x.numpy() for x, _ in split.batches(512, channels_last=False)])
-            logits = run_onnx(path, images)
-            correct = int((logits.argmax(1) == split.labels.numpy()).sum())
-            scores[name] = {
-                "accuracy": score(logits, split.labels.numpy()),
-                "interval": binomial_interval(correct, len(images)),
-                "n": len(images),
-            }
+    return network.eval(), log[-1]["seconds"]
+
+
+def accuracies(network: Network, data: Data) -> dict[str, np.ndarray]:
+    """For each image of val and test, whether the network is right."""
     return {
-        "epochs": epochs,
-        "seconds": seconds,
-        "macs": counted.macs,
-        "params": counted.params,
-        "p50_ms": measurement.p50_ms,
-        "p90_ms": measurement.p90_ms,
-        "final_loss": log[-1]["loss"],
-        **scores,
+        name: (predict(network, (x for x, _ in split.batches(512))).argmax(1) == split.labels).numpy()
+        for name, split in (("val", data.val), ("test", data.test))
     }
 
 
@@ -99,20 +90,44 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, nargs="+", default=[8])
     parser.add_argument("--train-images", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("reports/cifar10/baseline.json"))
+    parser.add_argument("--out", type=Path, default=Path("reports/cifar10/baseline"))
     parser.add_argument("--work", type=Path, default=Path("runs/cifar10-baseline"), help="checkpoints")
     arguments = parser.parse_args()
-    data = load_data(
-        DataConfig(arguments.data, seed=arguments.seed, train_images=arguments.train_images),
-        progress=Progress(),
-    )
-    rows = read_json(arguments.out)["rows"] if arguments.out.exists() else []
+    progress = Progress()
+    config = DataConfig(arguments.data, seed=arguments.seed, train_images=arguments.train_images)
+    data = load_data(config, progress=progress)
+    networks, rows = {}, []
     for epochs in arguments.epochs:
-        if all(row["epochs"] != epochs for row in rows):
-            rows.append(train_and_test(data, epochs, arguments.work, arguments.seed))
-            facts = {"environment": environment(), "threads": torch.get_num_threads(), "rows": rows}
-            write_json(arguments.out, facts)
-            print(rows[-1])
+        networks[f"plain, {epochs} epochs"], seconds = trained(data, epochs, arguments.work, arguments.seed)
+        rows.append((epochs, seconds))
+    target = Target()
+    timed = time_networks(networks, (data.in_chans, 32, 32), target=target, progress=progress)
+    compared = []
+    for (name, network), time_, (epochs, seconds) in zip(networks.items(), timed, rows, strict=True):
+        correct = accuracies(network, data)
+        test = int(correct["test"].sum())
+        compared.append(
+            Compared(
+                name=name, params=time_.params, macs=time_.macs, val_accuracy=float(correct["val"].mean()),
+                test_accuracy=test / len(data.test), test_interval=binomial_interval(test, len(data.test)),
+                test_n=len(data.test), p50_ms=time_.p50_ms, p90_ms=time_.p90_ms, epochs=epochs, seconds=seconds,
+            )
+        )  # fmt: skip
+    comparison = Comparison(
+        title="A plain inverted-residual network on CIFAR-10",
+        command=shlex.join(["python", *sys.argv]),
+        metric="top1",
+        digest=data.digest,
+        target=target.describe(),
+        environment=environment(),
+        recipe={
+            "batch_size": BATCH_SIZE, "lr": PEAK_LR, "schedule": "one cycle", "label_smoothing": 0.1,
+            "train_images": len(data.train), "seed": arguments.seed, "threads": torch.get_num_threads(),
+        },
+        rows=tuple(compared),
+    )  # fmt: skip
+    for path in write_comparison(comparison, arguments.out):
+        print(path)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from torch import Tensor
 from nassuite.nn.network import Interface
 from nassuite.nn.supernet import Supernet
 from nassuite.space import Space, Stage
-from nassuite.spec import OPERATORS, Arch
+from nassuite.spec import DOWNSAMPLINGS, OPERATORS, Arch
 
-ALL_OPERATORS = tuple(OPERATORS)
+ALL_OPERATORS = tuple(op for op in OPERATORS if op not in DOWNSAMPLINGS)
 
 INTERFACE = Interface(3, 5, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 
@@ -49,6 +49,26 @@ DIGIT = Space(
     head_act="relu",
 )
 """Learns digits at 16 pixels in seconds."""
+
+
+DOWN = Space(
+    name="down",
+    resolution=(16,),
+    stem_width=(8, 16),
+    stem_kernel=3,
+    stem_stride=1,
+    stem_act="relu",
+    stages=(
+        Stage(
+            (16, 24), (1, 2, 3), 2, ("dwcb", "group_dwcb", "alt_dwcb"), (3, 5), (2.0, 3.0),
+            downsample=(*DOWNSAMPLINGS, "dwcb"),
+        ),
+        Stage((24, 40), (1, 3), 2, ("shuffle", "alt_dwcb"), (3,), (2.0,), downsample=DOWNSAMPLINGS),
+    ),
+    head_width=(32,),
+    head_act="relu",
+)  # fmt: skip
+"""Stages that begin with a downsampling of their own, as HENet's do."""
 
 
 def space_of(

@@ -18,7 +18,7 @@ from nassuite import cli, study
 from nassuite.errors import InputError
 from nassuite.settings import Settings
 
-NASSUITE = [sys.executable, "-m", "nassuite.cli"]
+NASSUITE = [sys.executable, "-m", "nassuite"]
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def here(tmp_path, monkeypatch) -> Path:
         ("search --budget-ms 1 --size 4", "--size 4: expected 8 or more"),
         ("search --budget-ms 1 --size 16", "--size 16: the space micro is for 32 pixels"),
         ("search --budget-ms 1 --train-images 5", "5 training images for 10 classes"),
-        ("search --budget-ms 1 --space nope", "no search space 'nope': expected one of micro, mobile, tiny"),
+        ("search --budget-ms 1 --space nope", "no search space 'nope': expected one of henet, micro, mobile, tiny"),
         ("search --budget-ms 1 --space typo.toml", "typo.toml: stages[0].kernal = [3]: expected no such key"),
         ("search --budget-ms 1 --threads 999", "--threads 999: this process may use 1 to"),
         ("search --budget-ms 1 --study nope", "no study 'nope'"),
@@ -324,7 +324,7 @@ def test_status_of_a_run_that_was_stopped_or_is_running(nassuite, tiny_run, tmp_
 
 def test_spaces_are_listed_and_shown(nassuite):
     code, out, _ = nassuite("space", "list")
-    assert (code, out.split()) == (0, ["micro", "mobile", "tiny"])
+    assert (code, out.split()) == (0, ["henet", "micro", "mobile", "tiny"])
     code, out, _ = nassuite("space", "show", "tiny")
     assert code == 0
     for part in (

@@ -1,10 +1,12 @@
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
@@ -42,7 +44,7 @@ def test_the_program_of_the_readme_classifies_as_the_suite_does(tmp_path, channe
 
 
 def test_every_nassuite_command_of_the_readme_is_understood():
-    lines = [line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines()]
+    lines = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
     commands = [words[1:] for words in lines if words and words[0] == "nassuite"]
     assert len(commands) >= 4
     for words in commands:
@@ -53,3 +55,11 @@ def test_the_make_targets_of_the_readme_exist():
     makefile = (Path(__file__).parent.parent / "Makefile").read_text()
     for target in set(re.findall(r"\bmake ([a-z-]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_networks_of_the_readme_are_made():
+    (program,) = [block for block in blocks("python") if "create_model" in block]
+    made: dict[str, nn.Module] = {}
+    exec(program, made)
+    assert made["network"].eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
+    assert len(made["backbone"](torch.zeros(2, 3, 64, 64))) == 3

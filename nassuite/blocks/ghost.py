@@ -41,34 +41,51 @@ def _ghost_layout(name: str, primary: Segments, inputs: Segments) -> Layout:
 
 
 class GhostBottleneck(nn.Module):
-    """Ghost expansion, depthwise convolution at stride 2, squeeze-and-excitation, ghost projection.
+    """Ghost expansion, depthwise convolution at stride 2, attention, ghost projection.
 
-    (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride). With ``shortcut`` "none" it has
-    that of the authors' code where the shape changes, a depthwise and a pointwise convolution.
-    ``kernel`` is that of the depthwise convolutions; the cheap ones stay 3x3 (paper, section 4.1.1).
+    (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride). Without ``shortcut`` it has that of
+    the authors' code where the shape changes, a depthwise and a pointwise convolution. ``kernel`` is
+    that of the depthwise convolutions; the cheap ones stay 3x3 (paper, section 4.1.1).
     """
 
-    def __init__(self, spec: BlockSpec) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        kernel: int | tuple[int, int] = 3,
+        *,
+        stride: int = 1,
+        act: Activation = "relu",
+        attention: nn.Module | None = None,
+        shortcut: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        hidden = spec.hidden_channels
-        self.expand = GhostModule(spec.in_channels, hidden, spec.act)
+        hidden = hidden_channels
+        self.expand = GhostModule(in_channels, hidden, act)
         self.depthwise = (
-            ConvBN(hidden, hidden, spec.kernel, stride=spec.stride, groups=hidden)
-            if spec.stride != 1
-            else nn.Identity()
+            ConvBN(hidden, hidden, kernel, stride=stride, groups=hidden) if stride != 1 else nn.Identity()
         )
-        self.se = SqueezeExcite(hidden, squeezed_channels(hidden)) if spec.se else nn.Identity()
-        self.project = GhostModule(hidden, spec.out_channels, None)
-        self.ends_in_sum = spec.shortcut != "none"
-        self.shortcut = make_shortcut(spec) or nn.Sequential(
-            ConvBN(
-                spec.in_channels,
-                spec.in_channels,
-                spec.kernel,
-                stride=spec.stride,
-                groups=spec.in_channels,
-            ),
-            ConvBN(spec.in_channels, spec.out_channels),
+        self.se = attention or nn.Identity()
+        self.project = GhostModule(hidden, out_channels, None)
+        self.ends_in_sum = shortcut is not None
+        self.shortcut = shortcut or nn.Sequential(
+            ConvBN(in_channels, in_channels, kernel, stride=stride, groups=in_channels),
+            ConvBN(in_channels, out_channels),
+        )
+
+    @classmethod
+    def from_spec(cls, spec: BlockSpec) -> GhostBottleneck:
+        hidden = spec.hidden_channels
+        return cls(
+            spec.in_channels,
+            hidden,
+            spec.out_channels,
+            spec.kernel,
+            stride=spec.stride,
+            act=spec.act,
+            attention=SqueezeExcite(hidden, squeezed_channels(hidden)) if spec.se else None,
+            shortcut=make_shortcut(spec),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,8 @@ Tensors *inside* a block have the layout that the block gives them.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -49,7 +51,10 @@ def activation(name: Activation) -> nn.Module:
 
 
 class ConvBN(nn.Module):
-    """Convolution without bias, batch norm, and an activation unless ``act`` is None."""
+    """Convolution without bias, batch norm, and an activation unless ``act`` is None.
+
+    ``padding`` is (height, width) or one number; None keeps the size at stride 1. ``eps`` is the batch norm's.
+    """
 
     def __init__(
         self,
@@ -58,21 +63,28 @@ class ConvBN(nn.Module):
         kernel: int | tuple[int, int] = 1,
         *,
         stride: int = 1,
+        padding: int | tuple[int, int] | None = None,
+        dilation: int = 1,
         groups: int = 1,
+        bias: bool = False,
+        eps: float = 1e-5,
         act: Activation | None = None,
     ) -> None:
         super().__init__()
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+        if padding is None:
+            padding = (height // 2 * dilation, width // 2 * dilation)
         self.conv = nn.Conv2d(
             in_channels,
             out_channels,
             (height, width),
             stride=stride,
-            padding=(height // 2, width // 2),
+            padding=padding,
+            dilation=dilation,
             groups=groups,
-            bias=False,
+            bias=bias,
         )
-        self.bn = nn.BatchNorm2d(out_channels)
+        self.bn = nn.BatchNorm2d(out_channels, eps=eps)
         self.act = activation(act) if act else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -80,16 +92,25 @@ class ConvBN(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channel attention with a hard sigmoid (Hu et al. 2018, section 3; MobileNetV3, section 5.3)."""
+    """Channel attention (Hu et al. 2018, section 3), by default with MobileNetV3's hard sigmoid (section 5.3)."""
 
-    def __init__(self, channels: int, squeezed: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        squeezed: int,
+        *,
+        act: Activation = "relu",
+        gate: Literal["hard_sigmoid", "sigmoid"] = "hard_sigmoid",
+    ) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.act = activation(act)
         self.expand = nn.Conv2d(squeezed, channels, 1)
+        self.gate = nn.Hardsigmoid() if gate == "hard_sigmoid" else nn.Sigmoid()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        gate = F.adaptive_avg_pool2d(x, 1)  # (N, C, 1, 1)
-        return x * F.hardsigmoid(self.expand(F.relu(self.reduce(gate))))
+        mean = F.adaptive_avg_pool2d(x, 1)  # (N, C, 1, 1)
+        return x * self.gate(self.expand(self.act(self.reduce(mean))))
 
 
 def squeezed_channels(channels: int) -> int:
@@ -152,10 +173,11 @@ def shortcut_layout(spec: BlockSpec) -> Layout:
     return {"shortcut.conv": (stream(spec.out_channels), stream(spec.in_channels))}
 
 
-def initialise(module: nn.Module, generator: torch.Generator) -> None:
+def initialise(module: nn.Module, generator: torch.Generator, *, zero_residuals: bool = True) -> None:
     """Fan-out normal convolutions, unit batch norms; a residual branch's last batch norm starts at 0.
 
-    The zero start is BigNAS's (Yu et al. 2020, section 3.2): every block begins as the identity.
+    The zero start is BigNAS's (Yu et al. 2020, section 3.2): every block begins as the identity. It asks
+    a block for ``last_batch_norms()``.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
@@ -168,11 +190,21 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
             nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=0.01, generator=generator)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         elif isinstance(layer, LayerScale):
             nn.init.constant_(layer.weight, layer.initial)
+        elif draw := getattr(layer, "draw_weights", None):
+            draw(generator)
     for layer in module.modules():
         if isinstance(layer, PoolShortcut):
             layer.start_as_identity()
+    if zero_residuals:
+        zero_last_batch_norms(module)
+
+
+def zero_last_batch_norms(module: nn.Module) -> None:
+    """Every residual branch starts at zero (Goyal et al. 2017, section 5.1)."""
+    for layer in module.modules():
         for bn in getattr(layer, "last_batch_norms", tuple)():
             nn.init.zeros_(bn.weight)

@@ -96,20 +96,24 @@ class PruneRecord:
         )
 
 
-def prune(
-    model: nn.Module,
-    config: PruneConfig,
-    *,
-    example: Tensor,
-    batches: Iterable[tuple[Tensor, Tensor]] | None = None,
-    keep: Sequence[str] = (),
-) -> tuple[nn.Module, PruneRecord]:
-    """A smaller copy of ``model``, equal to the model with the removed channels zeroed.
+@dataclass(frozen=True, eq=False)
+class Proven:
+    """What of a network can be cut exactly: found once, for any number of ratios.
 
-    ``example``: images (N, C, H, W) in 0..1 on which the result is verified; ``batches`` of (images,
-    labels) for the Taylor importance; ``keep`` names modules whose outputs stay as wide as they
-    are. The network's output is never cut. Raises ``MaskEquivalenceError`` if the gate fails,
-    ``InputError`` if the importance lacks its batches.
+    ``dense`` is a copy on the CPU in float32, ``images`` those of the gate, ``left`` the layers that keep their
+    width, with it and the reason.
+    """
+
+    dense: nn.Module
+    images: Tensor
+    groups: tuple[Group, ...]
+    left: dict[str, tuple[int, str]]
+
+
+def prove(model: nn.Module, config: PruneConfig, *, example: Tensor, keep: Sequence[str] = ()) -> Proven:
+    """Finds the groups of channels that pass the mask gate on random weights; ``config.ratio`` plays no part.
+
+    Arguments and errors are those of ``prune``.
     """
     modules = dict(model.named_modules())
     if unknown := [name for name in keep if name not in modules]:
@@ -127,27 +131,56 @@ def prune(
             candidates.append(group)
     exact, reasons = _prove(dense, candidates, images, config)
     left |= {g.root: (g.width, reasons[g.root]) for g in candidates if g.root in reasons}
+    return Proven(dense, images, tuple(exact), left)
 
+
+def prune(
+    model: nn.Module,
+    config: PruneConfig,
+    *,
+    example: Tensor,
+    batches: Iterable[tuple[Tensor, Tensor]] | None = None,
+    keep: Sequence[str] = (),
+) -> tuple[nn.Module, PruneRecord]:
+    """A smaller copy of ``model``, equal to the model with the removed channels zeroed.
+
+    ``example``: images (N, C, H, W) in 0..1 on which the result is verified; ``batches`` of (images,
+    labels) for the Taylor importance; ``keep`` names modules whose outputs stay as wide as they
+    are. The network's output is never cut. Raises ``MaskEquivalenceError`` if the gate fails,
+    ``InputError`` if the importance lacks its batches.
+    """
+    proven = prove(model, config, example=example, keep=keep)
+    pruned, record = prune_proven(proven, config, batches=batches)
+    parameter = next(iter(model.parameters()), None)
+    return pruned if parameter is None else pruned.to(parameter.device, parameter.dtype), record
+
+
+def prune_proven(
+    proven: Proven, config: PruneConfig, *, batches: Iterable[tuple[Tensor, Tensor]] | None = None
+) -> tuple[nn.Module, PruneRecord]:
+    """``prune`` at one ratio, the groups known; on the CPU. ``config`` is that of ``prove`` but for the ratio."""
+    dense, images, left = proven.dense, proven.images, dict(proven.left)
     # Proven on random channels, now on the chosen ones and other weights, then on the model's own.
-    chosen = _choose(dense, exact, config, batches)
+    chosen = _choose(dense, proven.groups, config, batches)
     template = scrambled(dense, images, torch.Generator().manual_seed(config.seed + 1))
     history, reasons = _exact_cuts(template, chosen, images)
     cuts = {name: len(channels) for name, _, channels in history}
-    for group in exact:
+    for group in proven.groups:
         if group.root not in cuts:
             left[group.root] = (group.width, reasons.get(group.root, "nothing to remove at this ratio"))
     pruned, kept = cut(dense, history, images)
     difference = gate(dense, pruned, kept, images)
-    parameter = next(iter(model.parameters()), None)
     record = PruneRecord(
-        input_shape=tuple(example.shape[1:]),  # type: ignore[arg-type]
+        input_shape=tuple(images.shape[1:]),  # type: ignore[arg-type]
         history=tuple(history),
-        pruned=tuple(PrunedLayer(g.root, g.width, g.width - cuts[g.root]) for g in exact if g.root in cuts),
+        pruned=tuple(
+            PrunedLayer(g.root, g.width, g.width - cuts[g.root]) for g in proven.groups if g.root in cuts
+        ),
         kept=tuple(KeptLayer(name, width, reason) for name, (width, reason) in left.items()),
         gate_difference=difference,
         config=config,
     )
-    return pruned if parameter is None else pruned.to(parameter.device, parameter.dtype), record
+    return pruned, record
 
 
 def replay(model: nn.Module, record: PruneRecord) -> nn.Module:

@@ -16,12 +16,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from nassuite.spec import Arch, BlockSpec, HeadSpec, StemSpec, round_to_multiple
+from nassuite.spec import DOWNSAMPLINGS, Arch, BlockSpec, HeadSpec, StemSpec, round_to_multiple
 
 VECTOR_CHANNELS = 16
 """Channels that ONNX Runtime's blocked convolutions take at a time under AVX-512 (8 under AVX2)."""
 
-OPERATORS = ("inverted_residual", "ghost", "shuffle", "dwcb", "group_dwcb", "alt_dwcb", "other")
+OPERATORS = ("inverted_residual", "ghost", "shuffle", "dwcb", "group_dwcb", "alt_dwcb", "down", "other")
 BUCKETS = (
     "dense", "pointwise", "pointwise_half", "pointwise_unaligned", "grouped",
     "depthwise_3", "depthwise_5", "depthwise_7", "depthwise_flat", "depthwise_stride", "depthwise_unaligned",
@@ -89,6 +89,8 @@ def part_layers(part: StemSpec | BlockSpec | HeadSpec, size: int, in_channels: i
         yield from _shuffle(part, size)
     elif part.op in ("dwcb", "group_dwcb", "alt_dwcb"):
         yield from _dwcb(part, size)
+    elif part.op in DOWNSAMPLINGS:
+        yield _conv(part.in_channels, part.out_channels, part.kernel, math.ceil(size / 2), 2)
     else:
         yield from _inverted_residual(part, size)
     if isinstance(part, BlockSpec):
@@ -230,6 +232,6 @@ def _part_sums(part: StemSpec | BlockSpec | HeadSpec, size: int, in_channels: in
         buckets[BUCKETS.index(layer.bucket)] += (1, macs, traffic, math.sqrt(macs), math.sqrt(traffic))
         totals += (1, macs, traffic, weights)
     if isinstance(part, BlockSpec):
-        operator = part.op if part.op in OPERATORS else "other"
+        operator = "down" if part.op in DOWNSAMPLINGS else part.op if part.op in OPERATORS else "other"
         operators[OPERATORS.index(operator)] = (1, totals[1], totals[2])
     return np.concatenate([buckets.ravel(), operators.ravel(), totals])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -92,6 +93,26 @@ class Normalise(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (x - self.mean) / self.std
+
+
+class Normalised(nn.Module):
+    """A network for normalised images, behind their normalisation: takes images (N, C, H, W) in 0..1."""
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.normalise = Normalise(mean, std)
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(self.normalise(x))
+
+    @property
+    def aux_heads(self) -> Collection[Any]:
+        """Classifiers that serve training alone; none for most networks."""
+        return getattr(self.network, "aux_heads", ())
+
+    def forward_with_aux(self, x: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        return self.network.forward_with_aux(self.normalise(x))  # type: ignore[operator]
 
 
 class Network(nn.Module):

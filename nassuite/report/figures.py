@@ -18,7 +18,7 @@ _MARKERS = {
     "diamond": ("D", 52), "pentagon": ("p", 70), "cross": ("x", 50),
 }  # fmt: skip
 
-_SETTINGS: Any = {
+SETTINGS: Any = {
     "svg.hashsalt": "nassuite",  # otherwise every drawing has ids of its own
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
@@ -39,7 +39,7 @@ def pareto_figure(content: ReportContent) -> tuple[bytes, bytes]:
     from matplotlib.figure import Figure
 
     front = build_front(content)
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(9, 6), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()

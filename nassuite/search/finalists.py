@@ -24,6 +24,7 @@ class Finalist:
     """
 
     evaluation: Evaluation
+    macs: int
     accuracy: float
     correct: np.ndarray
     latency_ms: float
@@ -60,13 +61,17 @@ def within_noise(better: np.ndarray, other: np.ndarray) -> bool:
 
 
 def choose_winner(finalists: Sequence[Finalist]) -> Finalist | None:
-    """The most accurate that passes; the fastest of those that are within noise of it."""
+    """The most accurate that passes; the one of most MACs among those that are within noise of it.
+
+    Weights of a supernet are far from trained, and hide what a larger network gains by its own training:
+    where they cannot tell two apart, MACs are known to rank better than they do.
+    """
     passing = [f for f in finalists if f.passes]
     if not passing:
         return None
-    best = max(passing, key=lambda f: (f.accuracy, -f.latency_ms))
+    best = max(passing, key=lambda f: f.accuracy)
     equals = [f for f in passing if within_noise(best.correct, f.correct)]
-    return min(equals, key=lambda f: f.latency_ms)
+    return max(equals, key=lambda f: (f.macs, f.accuracy))
 
 
 def to_json(finalist: Finalist) -> dict[str, Any]:
@@ -75,6 +80,7 @@ def to_json(finalist: Finalist) -> dict[str, Any]:
         "arch": finalist.evaluation.arch.to_json(),
         "search_accuracy": finalist.evaluation.accuracy,
         "predicted_ms": finalist.evaluation.latency_ms,
+        "macs": finalist.macs,
         "val_accuracy": finalist.accuracy,
         "latency_ms": finalist.latency_ms,
         "passes": finalist.passes,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,8 +15,12 @@ from torch.nn import functional as F
 from nassuite.data import Split
 from nassuite.progress import SILENT, Progress
 from nassuite.train.loop import Checkpoints, TrainConfig, total_steps, train
+from nassuite.train.mix import mix
 from nassuite.train.recalibrate import predict
 from nassuite.train.sandwich import resize, soft_cross_entropy
+
+AUX_WEIGHT = 0.3
+"""An auxiliary head's share (GoogLeNet, Szegedy et al. 2015, section 5)."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +67,32 @@ def train_network(
     # At the first step, so that a training that was finished before asks the teacher nothing.
     taught = cache(lambda: soft_labels.logits(split, device) if soft_labels else None)
 
-    def backward(images: Tensor, rows: Tensor, step: int) -> float:
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            logits = network(resize(images, resolution))
-        logits = logits.float()
-        loss = F.cross_entropy(
+    def loss_of(logits: Tensor, rows: Tensor, share: float) -> Tensor:
+        hard = F.cross_entropy(
             logits, labels_of[rows], weight=class_weights, label_smoothing=config.label_smoothing
         )
         known = taught()
-        if soft_labels and known is not None:
-            t = soft_labels.temperature
-            soft = soft_cross_entropy(logits / t, F.softmax(known[rows] / t, 1)) * t * t
-            share = soft_labels.weight * (1 - step / steps)
-            loss = (1 - share) * loss + share * soft
+        if soft_labels is None or known is None:
+            return hard
+        t = soft_labels.temperature
+        soft = soft_cross_entropy(logits / t, F.softmax(known[rows] / t, 1)) * t * t
+        return (1 - share) * hard + share * soft
+
+    def backward(images: Tensor, rows: Tensor, step: int) -> float:
+        rng = np.random.default_rng((config.seed, step))
+        images = resize(images, resolution)
+        mixed = mix(images, mixup=config.mixup, cutmix=config.cutmix, rng=rng)
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            outputs = _all_logits(network, mixed.images if mixed else images)
+        share = soft_labels.weight * (1 - step / steps) if soft_labels else 0.0
+        loss = torch.zeros((), device=device)
+        for weight, logits in outputs:
+            own = loss_of(logits.float(), rows, share)
+            if mixed:
+                own = mixed.share * own + (1 - mixed.share) * loss_of(
+                    logits.float(), rows[mixed.partner], share
+                )
+            loss = loss + weight * own
         loss.backward()
         return loss.item()
 
@@ -89,3 +108,11 @@ def train_network(
     )  # fmt: skip
     network.eval()
     return log
+
+
+def _all_logits(network: Any, images: Tensor) -> list[tuple[float, Tensor]]:
+    """The logits of the head, and those of auxiliary heads with their weights."""
+    if not len(getattr(network, "aux_heads", ())):
+        return [(1.0, network(images))]
+    logits, aux = network.forward_with_aux(images)
+    return [(1.0, logits), *((AUX_WEIGHT, other) for other in aux)]

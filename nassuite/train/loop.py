@@ -5,22 +5,30 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from nassuite.blocks.adder import scale_adder_gradients
 from nassuite.data import Augment, Split
 from nassuite.progress import SILENT, Progress
-from nassuite.train.optimiser import MaskedSGD, one_cycle
+from nassuite.train.ema import WeightAverage
+from nassuite.train.optimiser import Optimiser, OptimiserName, make_optimiser
+from nassuite.train.schedule import ScheduleName, learning_rate
 
 CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. ``lr`` is the peak of the one-cycle schedule, ``clip`` the gradient's largest norm."""
+    """How to train.
+
+    ``lr`` is the peak of the schedule, ``clip`` the gradient's largest norm. ``ema`` is the decay of the moving
+    average of the weights, 0 for none; ``mixup`` and ``cutmix`` the alphas of their Beta distributions.
+    """
 
     epochs: int
     batch_size: int = 128
@@ -30,6 +38,12 @@ class TrainConfig:
     clip: float = 5.0
     seed: int = 0
     augment: Augment | None = None
+    optimiser: OptimiserName = "sgd"
+    schedule: ScheduleName = "cosine"
+    warmup: float = 0.2
+    ema: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
 
 @dataclass
@@ -75,54 +89,75 @@ def train(
     """Trains ``module`` in place and returns the log, one entry an epoch.
 
     Batches and augmentation of an epoch come from a generator seeded with (seed, epoch), so a training
-    that was stopped and goes on from ``checkpoints`` takes the same steps as one that was not.
+    that was stopped and goes on from ``checkpoints`` takes the same steps as one that was not. With
+    ``config.ema`` the module is evaluated with its averaged weights, and has them at the end.
     """
-    optimiser = MaskedSGD(module.parameters(), weight_decay=config.weight_decay)
+    optimiser = make_optimiser(config.optimiser, module.parameters(), weight_decay=config.weight_decay)
+    average = WeightAverage(module, config.ema) if config.ema else None
     per_epoch = steps_per_epoch(config, split)
     steps = total_steps(config, split)
-    start, log, running = _restore(module, optimiser, checkpoints)
+    start, log, running = _restore(module, optimiser, average, checkpoints)
 
     def save(step: int) -> None:
         if checkpoints:
             tensors = {f"model.{k}": v for k, v in module.state_dict().items()}
             tensors |= {f"velocity.{k}": v for k, v in optimiser.state().items()}
+            tensors |= {f"average.{k}": v for k, v in (average.averages if average else {}).items()}
             checkpoints.save(Checkpoint(tensors, {"step": step, "log": log, "running": running}))
 
     saved = time.monotonic()
     numbered = progress.track(range(start, steps), description, total=steps, done=start)
     for step, (images, labels) in zip(numbered, _stream(split, config, start, steps, device), strict=False):
         optimiser.zero_grad()
-        loss = backward(images, labels, step)
+        with _own_randomness(config.seed, step, device):
+            loss = backward(images, labels, step)
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"{description}: the loss is {loss} at step {step}; a smaller lr may help"
             )
         nn.utils.clip_grad_norm_(module.parameters(), config.clip)
-        optimiser.step(one_cycle(step, steps, config.lr))
+        scale_adder_gradients(module)  # sets their norms, whatever they were
+        lr = learning_rate(config.schedule, step, steps, config.lr, warmup=config.warmup, log=log)
+        optimiser.step(lr)
+        if average:
+            average.update(step)
         running.append(loss)
         if (step + 1) % per_epoch == 0:
             entry = {"epoch": (step + 1) // per_epoch, "loss": sum(running) / len(running)}
-            log.append(entry | (after_epoch() if after_epoch else {}))
+            with average.applied() if average else nullcontext():
+                log.append(entry | (after_epoch() if after_epoch else {}))
             running.clear()
         if (step + 1) % per_epoch == 0 or time.monotonic() - saved > CHECKPOINT_SECONDS:
             save(step + 1)
             saved = time.monotonic()
     optimiser.zero_grad()
+    if average:
+        module.load_state_dict(average.averages, strict=False)
     return log
 
 
+@contextmanager
+def _own_randomness(seed: int, step: int, device: str) -> Iterator[None]:
+    """Dropout draws from the global generator: here from one of the step's own, the caller's left as it was."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device == "cuda" else ()):
+        torch.manual_seed(seed * 1_000_003 + step)
+        yield
+
+
 def _restore(
-    module: nn.Module, optimiser: MaskedSGD, checkpoints: Checkpoints | None
+    module: nn.Module, optimiser: Optimiser, average: WeightAverage | None, checkpoints: Checkpoints | None
 ) -> tuple[int, list[dict[str, float]], list[float]]:
     found = checkpoints.load() if checkpoints else None
     if found is None:
         return 0, [], []
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "velocity": {}}
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "velocity": {}, "average": {}}
     for name, tensor in found.tensors.items():
         group, _, rest = name.partition(".")
         groups[group][rest] = tensor
     module.load_state_dict(groups["model"])
     optimiser.load_state(groups["velocity"])
+    if average:
+        average.load_state(groups["average"])
     return found.meta["step"], found.meta["log"], found.meta["running"]
 
 

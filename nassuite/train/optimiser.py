@@ -1,12 +1,26 @@
-"""SGD that leaves alone what a step did not use, and its learning-rate schedule."""
+"""SGD that leaves alone what a step did not use; torch's optimisers behind the same interface."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+
+OptimiserName = Literal["sgd", "rmsprop", "adamw"]
+
+
+class Optimiser(Protocol):
+    """What the training loop asks of one; ``state`` is all that a resume needs."""
+
+    def step(self, lr: float) -> None: ...
+
+    def zero_grad(self) -> None: ...
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None: ...
 
 
 class MaskedSGD:
@@ -51,9 +65,54 @@ class MaskedSGD:
             velocity.copy_(state[str(n)])
 
 
-def one_cycle(step: int, steps: int, peak: float, *, warmup: float = 0.2) -> float:
-    """Learning rate: linear rise over the first ``warmup`` of the steps, cosine fall to zero."""
-    rise = max(1, round(steps * warmup))
-    if step < rise:
-        return peak * (step + 1) / rise
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+class TorchOptimiser:
+    """One of torch's optimisers, with a learning rate that is given to each step."""
+
+    def __init__(
+        self, kind: OptimiserName, parameters: Iterable[nn.Parameter], *, weight_decay: float
+    ) -> None:
+        parameters = list(parameters)
+        decayed = [p for p in parameters if p.dim() > 1]
+        kept = [p for p in parameters if p.dim() <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": weight_decay},
+            {"params": kept, "weight_decay": 0.0},
+        ]
+        self.parameters = [*decayed, *kept]
+        self.inner: torch.optim.Optimizer = (
+            # MobileNetV3's and EfficientNet's: alpha 0.9, momentum 0.9, eps 1e-3 (Howard et al. 2019, section 6.1).
+            torch.optim.RMSprop(groups, lr=0.0, alpha=0.9, momentum=0.9, eps=1e-3)
+            if kind == "rmsprop"
+            else torch.optim.AdamW(groups, lr=0.0)
+        )
+
+    def step(self, lr: float) -> None:
+        for group in self.inner.param_groups:
+            group["lr"] = lr
+        self.inner.step()
+
+    def zero_grad(self) -> None:
+        self.inner.zero_grad()
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            f"{n}.{key}": value
+            for n, parameter in enumerate(self.parameters)
+            for key, value in self.inner.state[parameter].items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        for name, value in state.items():
+            n, _, key = name.partition(".")
+            parameter = self.parameters[int(n)]
+            # The step counter stays where AdamW keeps it, on the CPU.
+            self.inner.state[parameter][key] = value if value.dim() == 0 else value.to(parameter.device)
+
+
+def make_optimiser(
+    kind: OptimiserName, parameters: Iterable[nn.Parameter], *, weight_decay: float
+) -> Optimiser:
+    """Neither of them decays what has one dimension: biases, batch norms, layer scales."""
+    if kind == "sgd":
+        return MaskedSGD(parameters, weight_decay=weight_decay)
+    return TorchOptimiser(kind, parameters, weight_decay=weight_decay)

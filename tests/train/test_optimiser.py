@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nassuite.train.optimiser import MaskedSGD, one_cycle
+from nassuite.train.optimiser import MaskedSGD
+from nassuite.train.schedule import one_cycle
 
 
 def parameters(seed: int = 0) -> list[nn.Parameter]:

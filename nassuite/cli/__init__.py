@@ -1,0 +1,132 @@
+"""The command line: parse, call, print. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nassuite import __version__
+from nassuite.cli import dilations, latency, prune, search, train, zoo
+from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, Parser
+from nassuite.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parsed = _parser().parse_args(arguments)
+    parsed.command_line = arguments
+    try:
+        code = parsed.run(parsed)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader has seen enough; what Python flushes at its end has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (InputError, FloatingPointError) as error:
+        code, message = EXIT_INPUT, str(error)
+    except KeyboardInterrupt:
+        code, message = EXIT_INTERRUPTED, "stopped" + _how_to_go_on(parsed)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        code, message = EXIT_INPUT, f"{error.strerror or error}{where}" + _how_to_go_on(parsed)
+    if hasattr(parsed, "progress"):
+        parsed.progress.stop()
+    print(f"nassuite: {message}", file=sys.stderr)
+    return code
+
+
+def _how_to_go_on(parsed: argparse.Namespace) -> str:
+    run = getattr(parsed, "started", None)
+    if run is not None:
+        for command, file in (("search", "study.toml"), ("train", "train.toml")):
+            if os.path.isfile(run / file):  # that of pathlib raises for odd names
+                return f"; go on with: nassuite {command} --resume {shlex.quote(str(run))}"
+    return ""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="nassuite",
+        description="Images and a latency budget in; a small vision model that is measured to meet it out.",
+    )
+    parser.add_argument("--version", action="version", version=f"nassuite {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    search.add(commands)
+    train.add(commands)
+    prune.add(commands)
+    zoo.add(commands)
+    dilations.add(commands)
+    latency.add(commands)
+
+    report = commands.add_parser("report", help="draw a run's report again from its records")
+    report.add_argument("run_folder", metavar="RUN", type=Path)
+    report.add_argument("--out", type=Path, help="folder for the report (default: RUN/report)")
+    report.add_argument(
+        "--baselines", type=Path, metavar="DIR", help="folder of a zoo compare on the same images"
+    )
+    report.set_defaults(run=_report)
+
+    status = commands.add_parser("status", help="say what of a run is done and what is left")
+    status.add_argument("run_folder", metavar="RUN", type=Path)
+    status.set_defaults(run=_status)
+
+    space = commands.add_parser("space", help="search spaces")
+    spaces = space.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    show = spaces.add_parser("show", help="print a space, its size, and what its ends cost")
+    show.add_argument("name", help="a shipped name or the path of a TOML file")
+    show.set_defaults(run=_space_show)
+    spaces.add_parser("list", help="the shipped spaces").set_defaults(run=_space_list)
+
+    doctor = commands.add_parser("doctor", help="say what this machine has")
+    doctor.add_argument("--data", default="digits", help="data to look for")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from nassuite.report import read_report, write_report
+    from nassuite.report.comparison import read_comparison, with_baselines
+    from nassuite.run_directory import RunDirectory
+
+    run = RunDirectory(arguments.run_folder)
+    folder = run.report if run.report.is_dir() else run.root
+    content = read_report(folder)
+    if arguments.baselines:
+        content = with_baselines(content, read_comparison(arguments.baselines))
+    for path in write_report(content, arguments.out or folder):
+        print(path)
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from nassuite.run_directory import RunDirectory
+    from nassuite.terminal import print_status
+
+    print_status(RunDirectory(arguments.run_folder))
+    return 0
+
+
+def _space_show(arguments: argparse.Namespace) -> int:
+    from nassuite.space_file import load_space
+    from nassuite.terminal import print_space
+
+    print_space(load_space(arguments.name))
+    return 0
+
+
+def _space_list(arguments: argparse.Namespace) -> int:
+    from nassuite.resources import shipped_names
+
+    print("\n".join(shipped_names("search_spaces")))
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from nassuite.terminal import print_doctor
+
+    return print_doctor(arguments.data)

@@ -1,0 +1,87 @@
+"""``nassuite search``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from nassuite.cli.parser import EXIT_MISSED, add_settings, given_settings
+from nassuite.errors import InputError
+from nassuite.progress import Progress
+from nassuite.settings import SUPERNET_SETTINGS, Settings, flag, load_study
+
+
+def add(commands: Any) -> None:
+    search = commands.add_parser(
+        "search",
+        help="find, compress and deploy models that keep latency budgets",
+        description="Trains a supernet on your images, searches it under measured latency budgets, distils, prunes "
+        "and quantises the winners, and writes ONNX files with certificates and a report. "
+        "Exits with 1 where a budget cannot be kept.",
+    )
+    add_settings(search, Settings)
+    search.add_argument(
+        "--study", help="settings from a shipped study or a TOML file; other flags win over it"
+    )
+    search.add_argument("--out", type=Path, help="run directory (default: runs/<data>-<budgets>-<date>)")
+    search.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this directory")
+    search.add_argument(
+        "--from", dest="reuse", type=Path, metavar="RUN", help="reuse RUN's supernet and latency samples"
+    )
+    search.set_defaults(run=_search)
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    given = given_settings(arguments, Settings)
+    if arguments.resume is not None:
+        extra = [flag(name) for name in given if name != "budget_ms"]
+        others = {"--out": arguments.out, "--from": arguments.reuse, "--study": arguments.study}
+        extra += [name for name, value in others.items() if value is not None]
+        if extra:
+            raise InputError(f"--resume goes on with the run's own settings: leave out {', '.join(extra)}")
+        settings, out = None, arguments.resume
+    else:
+        wanted = (load_study(arguments.study) if arguments.study else {}) | given
+        settings = Settings(**(_inherited(arguments.reuse, wanted) | wanted))
+        if not settings.budget_ms:
+            raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
+        out = arguments.out or default_run_folder(settings)
+    arguments.started, arguments.progress = out, Progress()
+
+    from nassuite.study import search
+    from nassuite.terminal import print_outcome
+
+    outcome = search(
+        settings, out=out, resume=arguments.resume is not None, reuse=arguments.reuse,
+        command=["nassuite", *arguments.command_line], expected_budgets=given.get("budget_ms"),
+        progress=arguments.progress,
+    )  # fmt: skip
+    print_outcome(outcome)
+    return 0 if outcome.ok else EXIT_MISSED
+
+
+def _inherited(reuse: Path | None, wanted: dict[str, Any]) -> dict[str, Any]:
+    """A run that reuses another has its settings, but for the budgets; those of the supernet cannot change."""
+    if reuse is None:
+        return {}
+    from nassuite.run_directory import RunDirectory
+
+    settings, _ = RunDirectory(reuse).read_settings()
+    for name in SUPERNET_SETTINGS:
+        theirs = getattr(settings, name)
+        if wanted.get(name, theirs) != theirs:
+            raise InputError(
+                f"{flag(name)} {wanted[name]}: the supernet of --from {reuse} was trained with {theirs}; leave it "
+                "out, or start a run without --from"
+            )
+    return {k: v for k, v in dataclasses.asdict(settings).items() if k != "budget_ms"}
+
+
+def default_run_folder(settings: Settings) -> Path:
+    kind, _, folder = settings.data.partition(":")
+    name = Path(folder).resolve().name if kind == "folder" and folder else kind
+    budgets = "-".join(f"{budget:g}" for budget in settings.budget_ms)
+    return Path("runs") / f"{name or kind}-{budgets}ms-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -1,0 +1,139 @@
+"""Models by name and models on disk: one folder holds weights (safetensors) and what builds their network."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nassuite.errors import InputError
+from nassuite.nn.network import Normalised
+from nassuite.records import SCHEMA_VERSION, read_json, write_bytes, write_json
+from nassuite.zoo.create import create_model, parse_model
+
+LIBRARIES = {
+    "timm": "pip install timm (it needs the torchvision that goes with your torch)",
+    "torchvision": "install the torchvision that goes with your torch",
+}
+
+
+@dataclass(frozen=True)
+class Description:
+    """What builds a network again: ``model`` as a user types it, and the images and classes that it is for."""
+
+    model: str
+    num_classes: int
+    in_chans: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    labels: tuple[str, ...]
+    cuts: dict[str, Any] | None = None
+    """``PruneRecord.to_json()`` of a pruned network: what was cut of the one that ``model`` names."""
+
+
+def make_network(model: str, *, num_classes: int, in_chans: int, seed: int = 0) -> nn.Module:
+    """A fresh network for normalised images (N, in_chans, H, W), giving logits (N, num_classes).
+
+    ``model`` is a name of the zoo with its options ("mobilenet_v2(width_mult=0.5)"), ``timm:NAME``,
+    ``torchvision:NAME``, or ``package.module:factory``, a function that takes num_classes and, if it
+    can, in_chans. Raises InputError for what is not there.
+    """
+    source, colon, name = model.partition(":")
+    if not colon:
+        full, config = parse_model(model)
+        return create_model(full, num_classes=num_classes, in_chans=in_chans, seed=seed, **config)
+    if source == "timm":
+        timm = _library(source)
+        if name not in timm.list_models():
+            raise InputError(f"timm has no model {name!r}")
+        return timm.create_model(name, num_classes=num_classes, in_chans=in_chans)
+    if source == "torchvision":
+        models = _library(source).models
+        if name not in models.list_models():
+            raise InputError(f"torchvision has no model {name!r}")
+        if in_chans != 3:
+            raise InputError(f"{model} takes colour images, these have {in_chans} channel(s)")
+        return models.get_model(name, weights=None, num_classes=num_classes)
+    return _from_factory(source, name, num_classes=num_classes, in_chans=in_chans)
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise InputError(f"{name}: is not installed here: {LIBRARIES[name]}") from None
+    except RuntimeError as error:  # a torchvision of another torch fails as it registers its operators
+        raise InputError(f"{name} does not work with this torch ({error}): {LIBRARIES[name]}") from None
+
+
+def _from_factory(module: str, function: str, **interface: int) -> nn.Module:
+    try:
+        factory = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{module}:{function}: cannot be imported ({error})") from None
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        raise InputError(f"{module}:{function} is no function that makes a network") from None
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    network = factory(**{k: v for k, v in interface.items() if anything or k in parameters})
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{module}:{function} gives a {type(network).__name__}, expected a torch.nn.Module")
+    return network
+
+
+def save_model(folder: Path, network: Normalised, description: Description) -> None:
+    """Writes ``model.safetensors`` and, last, ``model.json``."""
+    from safetensors.torch import save
+
+    state = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+    write_bytes(folder / "model.safetensors", save(state))
+    write_json(folder / "model.json", {"schema_version": SCHEMA_VERSION, **asdict(description)})
+
+
+def read_description(folder: Path) -> Description:
+    """Raises InputError if ``folder`` holds no model."""
+    path = folder / "model.json"
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: holds no model (no model.json): expected the folder of a finished training"
+        )
+    try:
+        value = read_json(path)
+        version = value.pop("schema_version", None)
+        tuples = {name: tuple(value[name]) for name in ("mean", "std", "labels")}
+        description = Description(**{**value, **tuples})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error})") from None
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{path} has schema {version}, this nassuite reads {SCHEMA_VERSION}")
+    return description
+
+
+def load_model(folder: str | Path) -> Normalised:
+    """The network of a folder, in eval mode, for images (N, C, H, W) in 0..1: the one saved, difference 0.0."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    description = read_description(folder)
+    network = make_network(
+        description.model, num_classes=description.num_classes, in_chans=description.in_chans
+    )
+    model: nn.Module = Normalised(network, description.mean, description.std)
+    if description.cuts is not None:
+        from nassuite.compress.prune import PruneRecord, replay
+
+        model = replay(model.eval(), PruneRecord.from_json(description.cuts))
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder / 'model.safetensors'} is not there or damaged ({reason})") from None
+    assert isinstance(model, Normalised)
+    return model.eval()

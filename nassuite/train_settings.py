@@ -1,0 +1,59 @@
+"""Every setting of one training in one value; imports no torch, for ``--help``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nassuite.errors import InputError
+from nassuite.settings import check_choices, check_least, check_seed, option
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Settings of ``nassuite train``; a None is resolved before the training begins."""
+
+    model: str = option(
+        "", "network: NAME, 'NAME(option=value)', timm:NAME, torchvision:NAME, package.module:factory"
+    )
+    data: str = option(
+        "digits", "digits, folder:DIR, cifar10|cifar100|fashion-mnist[:DIR], or masks:DIR for segmentation"
+    )
+    size: int | None = option(None, "side of the images in pixels (default: fits the data)")
+    mask_size: str = option("256x256", "HEIGHTxWIDTH to which images with masks are brought")
+    train_images: int | None = option(None, "train on a stratified subset of this many images")
+    metric: str = option("top1", "what accuracy means", choices=("top1", "balanced", "f1"))
+    class_weights: str = option("none", "auto weighs rare classes up", choices=("none", "auto"))
+    epochs: int = option(10, "passes over the training images")
+    batch_size: int = option(128, "images in a step")
+    optimizer: str = option("sgd", "how weights move", choices=("sgd", "rmsprop", "adamw"))
+    schedule: str = option("cosine", "how the learning rate moves", choices=("cosine", "cyclic", "plateau"))
+    lr: float | None = option(None, "peak learning rate (default: fits optimizer and batch size)")
+    warmup: float = option(0.2, "share of the steps in which the learning rate rises")
+    weight_decay: float = option(5e-4, "weight decay; biases and batch norms have none")
+    label_smoothing: float = option(0.1, "share of the label that all classes divide")
+    mixup: float = option(0.0, "alpha of mixup, 0 is off")
+    cutmix: float = option(0.0, "alpha of CutMix, 0 is off")
+    ema: float = option(0.0, "decay of the moving average of the weights, 0 is off")
+    zero_gamma: str = option(
+        "on", "last batch norm of a residual branch starts at zero", choices=("on", "off")
+    )
+    teacher: str | None = option(None, "folder of a trained model to distil from")
+    init: str | None = option(None, "weights to start from: a file, or the folder of a training")
+    device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    seed: int = option(0, "seed of everything random")
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_least(
+            self,
+            {
+                "size": 8, "train_images": 1, "epochs": 1, "batch_size": 2, "warmup": 0, "weight_decay": 0,
+                "label_smoothing": 0, "mixup": 0, "cutmix": 0, "ema": 0,
+            },
+        )  # fmt: skip
+        check_seed(self.seed)
+        for name in ("warmup", "label_smoothing", "ema"):
+            if not getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name):g}: expected less than 1")
+        if self.lr is not None and not 0 < self.lr < float("inf"):
+            raise InputError(f"--lr {self.lr:g}: expected a positive number")
