@@ -15,6 +15,7 @@ from nassuite.flow import Flow
 from nassuite.latency.calibrate import calibration_archs, measure_archs
 from nassuite.latency.certificate import certify
 from nassuite.latency.cost import cost
+from nassuite.latency.features import layers
 from nassuite.latency.meter import Measurement, normalised_ms
 from nassuite.metrics import score
 from nassuite.records import append_jsonl, write_json
@@ -92,7 +93,15 @@ def measure_finalists(flow: Flow) -> None:
     # Each round reaches lower, should the predictor have been too hopeful.
     for reach in (1.0, 0.92, 0.8, 0.6):
         lacking = [budget for budget in budgets if entries.get(f"{budget:g}", {}).get("winner") is None]
-        nominated = {e.number: e for b in lacking for e in nominate(flow.evaluated, b * reach, FINALISTS)}
+        nominated = {
+            e.number: e
+            for budget in lacking
+            for e in nominate(
+                flow.evaluated, budget * reach, FINALISTS,
+                images=min(SEARCH_VAL_IMAGES, len(flow.data.val)),
+                macs=lambda arch: sum(layer.macs for layer in layers(arch, flow.data.in_chans)),
+            )
+        }  # fmt: skip
         new = [e for number, e in nominated.items() if number not in measured]
         measured |= {m.evaluation.number: m for m in _measure(flow, new)}
         for budget in lacking:

@@ -61,7 +61,7 @@ def here(tmp_path, monkeypatch) -> Path:
         ("search --budget-ms soon", "invalid float value: 'soon'"),
         ("search --budget-ms 1 --sampler luck", "invalid choice: 'luck'"),
         ("search --budget-ms 1 --colour red", "unrecognized arguments: --colour red"),
-        ("search --budget-ms 1 --seed -1", "--seed -1: expected 0 or more"),
+        ("search --budget-ms 1 --seed -1", "--seed -1: expected 0 to"),
         ("search --budget-ms 1 --data nonsense", "unknown data 'nonsense'"),
         ("search --budget-ms 1 --data folder:nowhere", "no folder 'nowhere'"),
         ("search --budget-ms 1 --data folder:empty", "no images in empty"),

@@ -39,6 +39,7 @@ ORDER = [
     {"exploring", "hand_over"},
     {"study"},
     {"terminal"},
+    {"terminal_models"},
     {"cli"},
     {"__main__"},
 ]

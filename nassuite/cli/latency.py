@@ -55,7 +55,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     from nassuite.latency.meter import measure
     from nassuite.latency.target import Target
     from nassuite.records import write_json
-    from nassuite.terminal import print_measurements
+    from nassuite.terminal_models import print_measurements
 
     target = Target(threads=arguments.threads, batch=arguments.batch)
     arguments.progress = progress = Progress()

@@ -30,7 +30,7 @@ def _prune(arguments: argparse.Namespace) -> int:
     arguments.progress = progress = Progress()
 
     from nassuite.pruning import prune_model
-    from nassuite.terminal import print_pruned
+    from nassuite.terminal_models import print_pruned
 
     out = arguments.out or Path("runs") / f"prune-{time.strftime('%Y%m%d-%H%M%S')}"
     pruned = prune_model(settings, out=out, progress=progress)

@@ -53,7 +53,7 @@ def _train(arguments: argparse.Namespace) -> int:
     arguments.progress = progress = Progress()
     arguments.started = out
 
-    from nassuite.terminal import print_trained
+    from nassuite.terminal_models import print_trained
     from nassuite.training import train_model
 
     trained = train_model(

@@ -58,7 +58,7 @@ def add(commands: Any) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from nassuite.terminal import print_zoo
+    from nassuite.terminal_models import print_zoo
     from nassuite.zoo.catalogue import ALIASES, NETWORKS
     from nassuite.zoo.reference import variants
 
@@ -86,7 +86,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from nassuite.terminal import print_network
+    from nassuite.terminal_models import print_network
 
     print_network(arguments.model, arguments.size)
     return 0
@@ -96,7 +96,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     from nassuite.benchmark import time_networks
     from nassuite.latency.target import Target
     from nassuite.records import environment, write_json
-    from nassuite.terminal import print_bench
+    from nassuite.terminal_models import print_bench
     from nassuite.zoo.catalogue import NETWORKS
     from nassuite.zoo.create import check_size, create_model, parse_model
     from nassuite.zoo.reference import variants
@@ -140,7 +140,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     arguments.progress = progress = Progress()
 
     from nassuite.comparing import compare_networks
-    from nassuite.terminal import print_comparison
+    from nassuite.terminal_models import print_comparison
 
     comparison = compare_networks(
         arguments.models,

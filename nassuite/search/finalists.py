@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from nassuite.search.driver import Evaluation
 from nassuite.search.pareto import pareto_front
+from nassuite.spec import Arch
 
 REACH = 1.03
 """Architectures predicted to miss the budget by up to 3 % are measured too: the predictor may be wrong."""
@@ -34,12 +35,30 @@ class Finalist:
     aa_ratio: float
 
 
-def nominate(evaluations: Sequence[Evaluation], budget_ms: float, count: int) -> list[Evaluation]:
-    """The ``count`` most accurate architectures in reach of the budget; the fastest where none is."""
+def nominate(
+    evaluations: Sequence[Evaluation],
+    budget_ms: float,
+    count: int,
+    *,
+    images: int,
+    macs: Callable[[Arch], float],
+) -> list[Evaluation]:
+    """``count`` architectures in reach of the budget, the most accurate first; the fastest where none is.
+
+    Half of them are those of most MACs among all that are within one standard error of the best: what cannot
+    be told apart on ``images`` validation images is told apart by ``choose_winner``'s rule. The other half
+    are the most accurate of the rest.
+    """
     reachable = [e for e in evaluations if e.latency_ms <= budget_ms * REACH]
     if not reachable:
         return sorted(evaluations, key=lambda e: e.latency_ms)[:count]
-    return sorted(reachable, key=lambda e: (-e.accuracy, e.latency_ms))[:count]
+    ranked = sorted(reachable, key=lambda e: (-e.accuracy, e.latency_ms))
+    best = ranked[0].accuracy
+    noise = math.sqrt(max(0.0, best * (1 - best)) / images)
+    close = [e for e in ranked if e.accuracy >= best - noise]
+    large = {e.number for e in sorted(close, key=lambda e: -macs(e.arch))[: count // 2]}
+    others = [e.number for e in ranked if e.number not in large][: count - len(large)]
+    return [e for e in ranked if e.number in large or e.number in others]
 
 
 def front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def load_weights(network: nn.Module, path: str | Path, *, other_classes: bool = False) -> list[str]:
     """Loads a file into ``network``, all or nothing; returns lines about what the user should know.
 
-    Names that are the network's own, or those of a known source (``zoo/sources.py``), are taken as they
+    Names that are the network's own, or those of a known source (``zoo/sources``), are taken as they
     are. A file from no known source is matched by kind, shape and order. With ``other_classes`` a
     classifier of another number of classes keeps its fresh weights. Raises InputError naming the
     first mismatch on both sides.
@@ -93,7 +93,8 @@ def match_weights(network: nn.Module, path: str | Path, *, other_classes: bool =
         if source.note:
             match.notes.append(source.note)
         _adapt_eps(match, network, source)
-    unused = [name for name in found if name not in match.mapping.values()]
+    used = set(match.mapping.values())
+    unused = [name for name in found if name not in used]
     if unused:
         match.notes.append(
             f"{len(unused)} tensors of the file have no place in this network and are left out, "
@@ -168,24 +169,29 @@ def _complete(
 def _by_order(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> Match:
     """The n-th tensor of each kind for the n-th; every shape must agree, but for the classifier's."""
     ours, theirs = _kinds(wanted), _kinds(found)
-    mapping = {}
+    partners = {
+        mine: other
+        for kind, here in ours.items()
+        for mine, other in zip(here, theirs.get(kind, []), strict=False)
+    }
+    mapping = {name: partners[name] for name in wanted if name in partners}
     classifier = _classifier(wanted)
-    for kind, here in ours.items():
-        there = theirs.get(kind, [])
-        for mine, other in zip(here, there, strict=False):
-            if wanted[mine].shape != found[other].shape and mine not in classifier:
-                raise _misfit(path, other, found[other], mine, wanted[mine])
-            mapping[mine] = other
-    for kind in sorted(set(ours) | set(theirs)):
-        here, there = ours.get(kind, []), theirs.get(kind, [])
-        if len(here) != len(there):
-            longer, side = (here, "here") if len(here) > len(there) else (there, "there")
-            raise InputError(
-                f"{path} does not fit: {len(there)} tensors of kind {kind} there, {len(here)} here; "
-                f"the first without a partner is {longer[min(len(here), len(there))]} {side}"
-            )
+    for mine, other in mapping.items():
+        if wanted[mine].shape != found[other].shape and mine not in classifier:
+            raise _misfit(path, other, found[other], mine, wanted[mine])
+    alone = [_first_alone(wanted, mapping, "here"), _first_alone(found, set(mapping.values()), "there")]
+    if any(alone):
+        raise InputError(
+            f"{path} does not fit: {len(found)} tensors there, {len(wanted)} here; "
+            f"without a partner: {', '.join(filter(None, alone))}"
+        )
     notes = [UNKNOWN, SORTED] if path.suffix == ".safetensors" else [UNKNOWN]
     return Match({}, mapping, None, notes)
+
+
+def _first_alone(state: Mapping[str, Tensor], partnered: Collection[str], side: str) -> str:
+    """The first name without a partner, its shape and side; empty if all have one."""
+    return next((f"{name} {tuple(state[name].shape)} {side}" for name in state if name not in partnered), "")
 
 
 def _kinds(state: Mapping[str, Tensor]) -> dict[str, list[str]]:

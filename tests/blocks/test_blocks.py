@@ -20,7 +20,7 @@ from nassuite.blocks.layers import (
 )
 from nassuite.blocks.shuffle import TRANSFORMED
 from nassuite.nn.slicing import layer_of
-from nassuite.spec import OPERATORS, BlockSpec
+from nassuite.spec import DOWNSAMPLINGS, OPERATORS, BlockSpec
 
 ACTIVATIONS = ("relu", "relu6", "hard_swish", "silu", "gelu")
 KERNELS = {"alt_dwcb": [(1, 3), (5, 1), (7, 1)]}
@@ -30,7 +30,8 @@ KERNELS = {"alt_dwcb": [(1, 3), (5, 1), (7, 1)]}
 def specs(draw, shortcuts=("none", "identity", "pool")) -> BlockSpec:
     op = draw(st.sampled_from(list(OPERATORS)))
     inputs = 8 * draw(st.integers(1, 4))
-    keeps = draw(st.booleans())
+    only_down = op in DOWNSAMPLINGS
+    keeps = not only_down and draw(st.booleans())
     used = {
         "kernel": draw(st.sampled_from(KERNELS.get(op, [(3, 3), (5, 5), (7, 7)]))),
         "expand": draw(st.sampled_from([1.0, 1.5, 2.0, 3.0])),
@@ -41,10 +42,11 @@ def specs(draw, shortcuts=("none", "identity", "pool")) -> BlockSpec:
         op,
         inputs,
         inputs if keeps else 8 * draw(st.integers(1, 4)),
-        stride=1 if keeps else draw(st.sampled_from([1, 2])),
+        stride=1 if keeps else 2 if only_down else draw(st.sampled_from([1, 2])),
         shortcut="identity" if keeps else draw(st.sampled_from([s for s in shortcuts if s != "identity"])),
         layer=draw(st.integers(0, 2)) if op == "shuffle" and keeps else 0,
         **{name: value for name, value in used.items() if name in OPERATORS[op]},
+        **({"kernel": (2, 2)} if op == "space_to_depth" else {}),
     )
 
 
@@ -61,6 +63,8 @@ def test_every_operator_has_a_block():
 @settings(max_examples=60)
 @given(specs(), st.sampled_from([8, 9, 14]))
 def test_shapes_at_even_and_odd_sizes(spec, side):
+    if spec.op == "space_to_depth":
+        side += side % 2  # pairs of pixels; a space's sizes are multiples of its strides
     x = torch.rand(2, spec.in_channels, side, side)
     assert fresh(spec)(x).shape == (2, spec.out_channels, -(-side // spec.stride), -(-side // spec.stride))
 
@@ -175,11 +179,18 @@ def test_inplace_activations_have_the_gradients_of_others(act):
     assert torch.autograd.gradcheck(layer, x.mul(3).requires_grad_(), fast_mode=True)
 
 
-@pytest.mark.parametrize("op", OPERATORS)
-@pytest.mark.parametrize("shortcut", ["identity", "pool", "none"])
+@pytest.mark.parametrize(
+    ("op", "shortcut"),
+    [
+        (op, shortcut)
+        for op in OPERATORS
+        for shortcut in (("pool", "none") if op in DOWNSAMPLINGS else ("identity", "pool", "none"))
+    ],
+)
 def test_gradients_of_blocks(op, shortcut):
     stride = 1 if shortcut == "identity" else 2
-    block = fresh(BlockSpec(op, 8, 8, stride=stride, shortcut=shortcut, act="hard_swish")).double()
+    kernel = (2, 2) if op == "space_to_depth" else (3, 3)
+    block = fresh(BlockSpec(op, 8, 8, kernel, stride, shortcut=shortcut, act="hard_swish")).double()
     with torch.no_grad():
         for parameter in block.parameters():
             parameter.add_(0.1)

@@ -9,14 +9,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-V2_ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+V2_ROWS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 NEXT_ROWS = (
     (2, 96, 1, 2), (6, 144, 1, 1), (6, 192, 3, 2), (6, 288, 3, 2),
     (6, 384, 4, 1), (6, 576, 4, 2), (6, 960, 3, 1), (6, 1280, 1, 1),
 )  # fmt: skip
 
 
-def conv_bn(inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+def conv_bn(
+    inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return [conv, nn.BatchNorm2d(outputs)]
 
@@ -48,7 +58,9 @@ class ECA(nn.Module):
 class SpatialGate(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.spatial = nn.ModuleDict({"conv": nn.Conv2d(2, 1, 7, padding=3, bias=False), "bn": nn.BatchNorm2d(1)})
+        self.spatial = nn.ModuleDict(
+            {"conv": nn.Conv2d(2, 1, 7, padding=3, bias=False), "bn": nn.BatchNorm2d(1)}
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = torch.cat([x.max(1, keepdim=True)[0], x.mean(1, keepdim=True)], 1)
@@ -83,7 +95,11 @@ class Inverted(nn.Module):
         hidden = inputs * expand
         parts = [[*conv_bn(inputs, hidden), nn.ReLU6()]] if expand > 1 else []
         parts.append([*conv_bn(hidden, hidden, 3, stride=stride, groups=hidden), nn.ReLU6()])
-        layers = [nn.Sequential(*part) for part in parts] if nested else sum(parts, [])
+        layers = (
+            [nn.Sequential(*part) for part in parts]
+            if nested
+            else [layer for part in parts for layer in part]
+        )
         if gate and not nested and expand > 1:
             layers.append(gate(hidden))
         layers += conv_bn(hidden, outputs)

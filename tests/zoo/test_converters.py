@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nassuite.errors import InputError
 from nassuite.zoo.catalogue import NETWORKS
 from nassuite.zoo.converters import Blocks, Source, natural_order, paired
 from nassuite.zoo.create import create_model
@@ -101,7 +100,7 @@ def fill(network: nn.Module) -> nn.Module:
     for name, tensor in network.state_dict().items():
         noise = torch.randn(tensor.shape, generator=generator)
         if name.endswith("running_var"):
-            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.05)
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
         elif tensor.dim() > 1:
             tensor.copy_(noise * (1.5 / tensor[0].numel()) ** 0.5)
         elif tensor.is_floating_point():
@@ -109,17 +108,17 @@ def fill(network: nn.Module) -> nn.Module:
     return network
 
 
-def images(side: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(dtype)
+def images(side: int) -> Tensor:
+    return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 @torch.no_grad()
-def assert_same_outputs(reference: nn.Module, ours: nn.Module, side: int, rtol: float = 1e-5) -> None:
+def assert_same_outputs(reference: nn.Module, ours: nn.Module, side: int) -> None:
     expected, found = (network.double().eval()(images(side)) for network in (reference, ours))
-    pairs = zip(expected, found, strict=True) if isinstance(expected, tuple) else [(expected, found)]
+    pairs = [(expected, found)] if isinstance(expected, Tensor) else zip(expected, found, strict=True)
     for there, here in pairs:
-        assert there.std() > 1e-6
-        assert float((there - here).abs().max() / there.abs().max()) < rtol
+        assert 1e-6 < float(there.std()) < 1e6
+        assert float((there - here).abs().max() / there.abs().max()) < 1e-5
 
 
 def assert_loads(reference: nn.Module, name: str, config: dict, side: int, path: Path) -> list[str]:
@@ -135,7 +134,7 @@ def assert_loads(reference: nn.Module, name: str, config: dict, side: int, path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("there", "here", "config", "side"), TORCHVISION, ids=lambda value: str(value))
+@pytest.mark.parametrize(("there", "here", "config", "side"), TORCHVISION, ids=str)
 def test_torchvision(there, here, config, side, tmp_path):
     models = library("torchvision.models")
     options = {"init_weights": False} if there in ("googlenet", "inception_v3") else {}
@@ -145,7 +144,7 @@ def test_torchvision(there, here, config, side, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("there", "here", "config", "side"), TIMM, ids=lambda value: str(value))
+@pytest.mark.parametrize(("there", "here", "config", "side"), TIMM, ids=str)
 def test_timm(there, here, config, side, tmp_path):
     reference = library("timm").create_model(there, num_classes=CLASSES)
     assert_loads(reference, here, config, side, tmp_path / "weights.safetensors")
@@ -155,26 +154,26 @@ def test_timm(there, here, config, side, tmp_path):
 def test_auxiliary_heads_of_torchvision(tmp_path):
     models = library("torchvision.models")
     path = tmp_path / "weights.pth"
-    for there, here, config in (
-        ("googlenet", "googlenet", {"batch_norm": True, "five_by_five": False}),
-        ("inception_v3", "inception_v3", {}),
+    for there, here, config, heads in (
+        (
+            "googlenet",
+            "googlenet",
+            {"batch_norm": True, "five_by_five": False},
+            ("aux_logits1", "aux_logits2"),
+        ),
+        ("inception_v3", "inception_v3", {}, ("aux_logits",)),
     ):
         reference = fill(getattr(models, there)(num_classes=CLASSES, aux_logits=True, init_weights=False))
         torch.save(reference.state_dict(), path)
         ours = create_model(here, num_classes=CLASSES, aux_logits=True, **config)
         load_weights(ours, path)
-        side = 299 if here == "inception_v3" else 224  # the pooling in its head knows only its own size
+        reference.double().eval().training = True  # of all modules the outermost alone: it gives all logits
         with torch.no_grad():
-            reference.train(), ours.train()
-            for layer in (*reference.modules(), *ours.modules()):
-                if isinstance(layer, nn.BatchNorm2d | nn.Dropout):
-                    layer.eval()
-            expected, found = reference(images(side, torch.float32)), ours.forward_with_aux(images(side, torch.float32))
-        # torchvision's tuple has the last head first in GoogLeNet's, and so on: compare by what is there.
-        aux = {"googlenet": ("aux_logits1", "aux_logits2"), "inception_v3": ("aux_logits" if False else "AuxLogits",)}
-        theirs = [getattr(expected, name) for name in aux[here]]
-        for one, other in zip(theirs, found[1], strict=True):
-            assert torch.allclose(one, other, rtol=1e-3, atol=1e-3 * float(one.abs().max()))
+            expected = reference(images(299))
+            _, found = ours.double().eval().forward_with_aux(images(299))
+        for name, other in zip(heads, found, strict=True):
+            one = getattr(expected, name)
+            assert float((one - other).abs().max() / one.abs().max()) < 1e-5
 
 
 @pytest.mark.parametrize(("make", "here", "config", "side"), PAPERS, ids=[row[1] for row in PAPERS])
@@ -191,10 +190,7 @@ def test_aligned_xception_in_a_whole_deeplab(tmp_path):
     network = create_model("aligned_xception")
     notes = load_weights(network, path)
     assert any("decoder.last_conv.0.weight" in note for note in notes)
-    low, high = network.double().eval()(images(65))
-    expected = reference.double().eval()(images(65))
-    for there, here in zip(expected, (low, high), strict=True):
-        assert float((there - here).abs().max() / there.abs().max()) < 1e-5
+    assert_same_outputs(reference, network, 65)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +198,12 @@ def test_aligned_xception_in_a_whole_deeplab(tmp_path):
     [
         ("resnet20-12fca82f.th", "resnet20_cifar", {}, "akamaster's or kuangliu's CIFAR ResNet"),
         ("espnet_p_2_q_3.pth", "espnet", {}, "the ESPNet authors' own"),
-        ("espnetv2_s_0.5_city_512x256.pth", "espnetv2_seg", {"scale": 0.5}, "EdgeNets' ESPNetv2 for segmentation"),
+        (
+            "espnetv2_s_0.5_city_512x256.pth",
+            "espnetv2_seg",
+            {"scale": 0.5},
+            "EdgeNets' ESPNetv2 for segmentation",
+        ),
     ],
 )
 def test_real_files(file, name, config, source):
@@ -255,30 +256,6 @@ def test_names_of_the_espnetv2_classifier(tmp_path):
     assert match.mapping == dict(zip(ours, names, strict=True))
 
 
-def test_weights_that_cannot_give_their_outputs_are_refused(tmp_path):
-    """d-li14's MobileNetV3: squeeze-and-excitation before the activation."""
-    network = create_model("mobilenet_v3_small", num_classes=CLASSES)
-    source = next(source for source in SOURCES if source.name == "d-li14's MobileNetV3")
-    (blocks,) = source.blocks
-    ours = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
-    theirs = {here: there for there, here in source.modules.items()}
-    state = {}
-    prefixes = list(dict.fromkeys(name.rsplit(".", 3)[0] for name in ours if ".project.conv" in name))
-    for name in ours:
-        prefix = next((p for p in prefixes if name.startswith(f"{p}.")), None)
-        if prefix is None:
-            module, leaf = name.rsplit(".", 1)
-            state[f"{theirs[module]}.{leaf}"] = network.state_dict()[name]
-            continue
-        module, leaf = name.removeprefix(f"{prefix}.").rsplit(".", 1)
-        table = blocks.tables[any(other.startswith(f"{prefix}.expand") for other in ours)]
-        inner = next(there for there, here in table.items() if here == module)
-        state[f"features.{prefixes.index(prefix) + 1}.conv.{inner}.{leaf}"] = network.state_dict()[name]
-    torch.save(state, tmp_path / "weights.pth")
-    with pytest.raises(InputError, match="before the activation"):
-        load_weights(network, tmp_path / "weights.pth")
-
-
 def test_blocks_are_paired_in_the_order_of_their_numbers():
     names = [f"layer.{n}.conv.weight" for n in (10, 2, 0)]
     wanted = [f"stages.stage{n}.0.conv.weight" for n in (1, 2, 3)]
@@ -300,6 +277,6 @@ def test_the_table_is_taken_that_meets_the_network():
     assert found["b1.0.weight"] == "stages.stage1.0.only.weight"
 
 
-def test_names_of_sources_differ():
-    families = [source.name for source in SOURCES if source.name != "timm's MobileNetV3"]
-    assert len(families) == len(set(families)) == len(SOURCES) - 2
+def test_sources_have_names_of_their_own():
+    names = [source.name for source in SOURCES]
+    assert len(set(names)) == len(names)

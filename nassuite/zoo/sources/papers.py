@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nassuite.zoo.converters import Blocks, Source, Table, paired
+from nassuite.zoo.converters import Blocks, Source, paired
 from nassuite.zoo.sources.ours import HALF, HEAD, PLAIN, PLAIN_UNEXPANDED, STEM
 
 GATED_FIRST = (
@@ -11,7 +11,7 @@ GATED_FIRST = (
 )
 
 
-def _xception_block(skipped: int) -> Table:
+def _xception_block(skipped: int) -> dict[str, str]:
     """Their separable convolutions, batch norms and ReLUs stand in one row, which may begin with a ReLU."""
     table = paired("skip skipbn", "shortcut.conv shortcut.bn")
     for place in (0, 3, 6):
@@ -22,7 +22,7 @@ def _xception_block(skipped: int) -> Table:
     return table
 
 
-def _exit_flow(first: str, convs: dict[int, int]) -> Table:
+def _exit_flow(first: str, convs: dict[int, int]) -> dict[str, str]:
     """The last separable convolutions: their numbers to the places in the stage ``first``."""
     table: dict[str, str] = {}
     for number, place in convs.items():
@@ -226,8 +226,8 @@ PAPERS: tuple[Source, ...] = (
         "the ESPNetv2 authors' own",
         (r"level5_0\.eesp",),
         paired(
-            "level1.conv level1.bn level1.act level5.4.conv level5.4.bn level5.4.act "
-            "level5.5.conv level5.5.bn level5.5.act classifier",
+            "level1.conv level1.bn level1.act level5.3.conv level5.3.bn level5.3.act "
+            "level5.4.conv level5.4.bn level5.4.act classifier",
             "stages.stem.conv.0.conv stages.stem.conv.0.bn stages.stem.conv.1 head.0.0.conv head.0.0.bn head.0.1 "
             "head.1.0.conv head.1.0.bn head.1.1 head.2.classifier",
         ),

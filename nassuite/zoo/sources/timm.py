@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nassuite.zoo.converters import Blocks, Source, Table, paired
+from nassuite.zoo.converters import Blocks, Source, paired
 from nassuite.zoo.sources.ours import BRANCHES, EXPANDED, HALF, HEAD, STEM, UNEXPANDED
 from nassuite.zoo.sources.torchvision import BOTTLENECK
 
@@ -10,12 +10,13 @@ TF = (
     "timm's tf_ networks pad as TensorFlow does, more at the end than at the beginning: "
     "no network here gives their outputs"
 )
+LIKE_TF = "timm's tf_ networks have the same names, but pad otherwise: their weights give other outputs here"
 
 DOWN_D = paired("downsample.1 downsample.2", "shortcut.conv shortcut.bn")
 DOWN_D_POOLED = paired("downsample.1 downsample.2", "shortcut.1.conv shortcut.1.bn")
 
 
-def _split(place: str) -> Table:
+def _split(place: str) -> dict[str, str]:
     """A ResNeSt's block; where it has a stride, its attention is one deeper."""
     return BOTTLENECK | {
         f"conv2.{theirs}": f"{place}.{ours}"
@@ -70,6 +71,7 @@ TIMM = (
                 ),
             ),
             eps=1e-5,
+            note=LIKE_TF if family.startswith(("MobileNetV2", "MobileNetV3")) else "",
             refusal=TF,
             refused_files="tf_",
         )
@@ -81,14 +83,11 @@ TIMM = (
                 f"{HEAD} head.1.classifier",
                 UNEXPANDED,
             ),
-            *(
-                (
-                    "MobileNetV3",
-                    f"blocks.{last}.0.conv blocks.{last}.0.bn1 conv_head classifier",
-                    f"{HEAD} head.3 head.6",
-                    UNEXPANDED,
-                )
-                for last in (6, 5)
+            (
+                "MobileNetV3",  # the last convolution stands as a block of its own, at another place in each
+                "blocks.6.0.conv blocks.6.0.bn1 blocks.5.0.conv blocks.5.0.bn1 conv_head classifier",
+                f"{HEAD} {HEAD} head.3 head.6",
+                UNEXPANDED,
             ),
             (
                 "PP-LCNet",
