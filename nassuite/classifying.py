@@ -85,7 +85,7 @@ def _network(settings: TrainSettings, data: Data, progress: Progress) -> Normali
     if settings.init:
         init = Path(settings.init)
         source = init / "model.safetensors" if init.is_dir() else init
-        for line in load_weights(network, source, other_classes=True):
+        for line in load_weights(network, source, other_classes=True, verbose=progress.verbose):
             progress.say(f"--init {init}: {line}")
     return model
 

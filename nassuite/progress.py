@@ -17,10 +17,14 @@ LINE_EVERY_SECONDS = 15.0
 
 
 class Progress:
-    """``track`` wraps an iterable; ``say`` prints a line. Both write to stderr, none to stdout."""
+    """``track`` wraps an iterable; ``say`` prints a line. Both write to stderr, none to stdout.
 
-    def __init__(self, *, enabled: bool = True) -> None:
+    ``verbose`` asks those who say something for the details too.
+    """
+
+    def __init__(self, *, enabled: bool = True, verbose: bool = False) -> None:
         self.enabled = enabled
+        self.verbose = verbose
         self._bars: list[Bar] = []
 
     def stop(self) -> None:

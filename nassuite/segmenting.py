@@ -52,7 +52,7 @@ def prepare_segmentation(settings: TrainSettings, progress: Progress) -> Job:
     check_size(network, data.in_chans, data.size, settings.model)
     onnx_bytes(network, (data.in_chans, *data.size))  # what cannot be exported is not trained first
     if settings.init:
-        for line in load_weights(network, settings.init, other_classes=True):
+        for line in load_weights(network, settings.init, other_classes=True, verbose=progress.verbose):
             progress.say(f"--init {settings.init}: {line}")
     return Job(settings, data.digest, lambda out: _train(out, settings, data, network, progress))
 

@@ -30,6 +30,7 @@ def add(commands: Any) -> None:
     add_settings(train, TrainSettings, leave_out=("model",))
     train.add_argument("--out", type=Path, help="folder of the training (default: runs/train-<name>-<date>)")
     train.add_argument("--resume", type=Path, metavar="DIR", help="continue the training in this folder")
+    train.add_argument("--verbose", action="store_true", help="also say how the tensors of --init were matched")
     train.set_defaults(run=_train)
 
 
@@ -50,7 +51,7 @@ def _train(arguments: argparse.Namespace) -> int:
         settings = TrainSettings(model=arguments.model, **given)
         name = re.sub(r"\W+", "_", arguments.model).strip("_")
         out = arguments.out or Path("runs") / f"train-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    arguments.progress = progress = Progress()
+    arguments.progress = progress = Progress(verbose=arguments.verbose)
     arguments.started = out
 
     from nassuite.terminal_models import print_trained

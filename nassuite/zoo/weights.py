@@ -45,7 +45,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"--weights {path}: no such file")
+        raise InputError(f"{path}: no such file")
     found = _safetensors(path) if path.suffix == ".safetensors" else _unpickled(path)
     while isinstance(found, Mapping) and not _is_state(found):
         inner = next((found[name] for name in WRAPPERS if isinstance(found.get(name), Mapping)), None)
@@ -62,8 +62,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return {re.sub(f"^{prefix}", "", name): found[name] for name in names}
 
 
-def load_weights(network: nn.Module, path: str | Path, *, other_classes: bool = False) -> list[str]:
+def load_weights(
+    network: nn.Module, path: str | Path, *, other_classes: bool = False, verbose: bool = False
+) -> list[str]:
     """Loads a file into ``network``, all or nothing; returns lines about what the user should know.
+
+    With ``verbose`` these end with every tensor's name here and in the file.
 
     Names that are the network's own, or those of a known source (``zoo/sources``), are taken as they
     are. A file from no known source is matched by kind, shape and order. With ``other_classes`` a
@@ -72,7 +76,8 @@ def load_weights(network: nn.Module, path: str | Path, *, other_classes: bool = 
     """
     match = match_weights(network, path, other_classes=other_classes)
     network.load_state_dict(match.tensors, strict=False)
-    return match.notes
+    pairs = [f"{ours} from {theirs}" for ours, theirs in match.mapping.items()] if verbose else []
+    return [*match.notes, *pairs]
 
 
 def match_weights(network: nn.Module, path: str | Path, *, other_classes: bool = False) -> Match:

@@ -302,3 +302,12 @@ def test_extras_may_be_left_out_and_nothing_else(source, tmp_path):
     assert_refused(
         Layer(1e-5), saved(tmp_path / "w.pth", state | {"d.weight": torch.zeros(1)}), "d.weight (1,) there"
     )
+
+
+def test_every_name_is_told_to_those_who_ask(tmp_path):
+    network = create_model("lenet5", num_classes=3)
+    torch.save({"module." + name: tensor for name, tensor in network.state_dict().items()}, tmp_path / "w.pt")
+    quiet = load_weights(network, tmp_path / "w.pt")
+    told = load_weights(network, tmp_path / "w.pt", verbose=True)
+    assert told[: len(quiet)] == quiet
+    assert len(told) - len(quiet) == len(network.state_dict())
