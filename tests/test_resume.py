@@ -53,7 +53,7 @@ def test_interrupted_in_every_stage_it_ends_as_if_it_had_not_been(tiny_run, tmp_
             "latency samples": 1,
             "supernet": 7,
             "search": 5,
-            "distilling the winner": 4,
+            "training the winner": 4,
             "exporting and quantising": 1,
         }
     )

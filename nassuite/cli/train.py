@@ -30,7 +30,9 @@ def add(commands: Any) -> None:
     add_settings(train, TrainSettings, leave_out=("model",))
     train.add_argument("--out", type=Path, help="folder of the training (default: runs/train-<name>-<date>)")
     train.add_argument("--resume", type=Path, metavar="DIR", help="continue the training in this folder")
-    train.add_argument("--verbose", action="store_true", help="also say how the tensors of --init were matched")
+    train.add_argument(
+        "--verbose", action="store_true", help="also say how the tensors of --init were matched"
+    )
     train.set_defaults(run=_train)
 
 

@@ -22,7 +22,7 @@ FAMILIES = {
     "group_dwcb": ("group DWCB", "#d55e00", "#ff8c3a"),
     "alt_dwcb": ("alt DWCB", "#7a6a00", "#f0e442"),
     "space_to_depth": ("space to depth", "#3b4252", "#d8dee9"),
-    "strided_conv": ("strided conv", "#3b4252", "#d8dee9"),
+    "strided_conv": ("strided conv", "#5f4690", "#b9a3e3"),
 }
 OTHER = ("", "#666c75", "#a3a9b3")
 
