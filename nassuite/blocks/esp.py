@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nassuite.blocks.layers import ConvBN
+from nassuite.blocks.pooling import adaptive_average
 from nassuite.blocks.shuffle import channel_shuffle
 
 ESP_DILATIONS = (1, 2, 4, 8, 16)
@@ -232,25 +233,3 @@ def spatial_size(x: Tensor) -> tuple[int, int]:
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, the corner pixels kept in place, as the released decoder does it."""
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
-
-
-def adaptive_average(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Adaptive average pooling to ``size``; ONNX knows it only where ``size`` divides the map's."""
-    if not torch.onnx.is_in_onnx_export():
-        return F.adaptive_avg_pool2d(x, size)
-    return average_windows(average_windows(x, -2, size[0]), -1, size[1])
-
-
-def average_windows(x: Tensor, dim: int, length: int) -> Tensor:
-    """Adaptive average pooling of one axis (-2 or -1) to ``length``, by gathering and adding."""
-    extent = int(x.shape[dim])
-    starts = [i * extent // length for i in range(length)]
-    sizes = [-(-(i + 1) * extent // length) - start for i, start in enumerate(starts)]
-    shape = (length, 1) if dim == -2 else (length,)
-    total = torch.zeros((), dtype=x.dtype, device=x.device)
-    for offset in range(max(sizes)):
-        index = torch.tensor([min(start + offset, extent - 1) for start in starts], device=x.device)
-        shares = [1 / size if offset < size else 0.0 for size in sizes]
-        weight = torch.tensor(shares, dtype=x.dtype, device=x.device).view(shape)
-        total = total + x.index_select(dim, index) * weight
-    return total

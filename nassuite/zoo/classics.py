@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from nassuite.blocks.layers import ConvBN
+from nassuite.blocks.pooling import AdaptiveAveragePool
 from nassuite.errors import InputError
 from nassuite.zoo.network import ZooNetwork
 
@@ -22,7 +23,7 @@ def lenet5(*, num_classes: int, in_chans: int) -> ZooNetwork:
         "stage2": nn.Sequential(nn.Conv2d(6, 16, 5), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
     }
     head = nn.Sequential(
-        nn.AdaptiveAvgPool2d(5),
+        AdaptiveAveragePool(5),
         nn.Flatten(),
         nn.Linear(16 * 5 * 5, 120),
         nn.ReLU(inplace=True),
@@ -62,7 +63,7 @@ def alexnet(*, num_classes: int, in_chans: int, stem_stride: int = 4) -> ZooNetw
         "pool": nn.MaxPool2d(3, stride=2),
     }
     head = nn.Sequential(
-        nn.AdaptiveAvgPool2d(grid),
+        AdaptiveAveragePool(grid),
         nn.Flatten(),
         nn.Dropout(0.5),
         nn.Linear(256 * grid * grid, 4096),
@@ -106,7 +107,7 @@ def _vgg16(num_classes: int, *, in_chans: int, stem_stride: int, batch_norm: boo
         stages[f"stage{number}"] = nn.Sequential(*layers)
     stages["pool"] = nn.MaxPool2d(2)
     head = nn.Sequential(
-        nn.AdaptiveAvgPool2d(grid),
+        AdaptiveAveragePool(grid),
         nn.Flatten(),
         nn.Linear(inputs * grid * grid, 4096),
         nn.ReLU(inplace=True),

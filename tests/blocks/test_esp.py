@@ -9,12 +9,11 @@ from nassuite.blocks.esp import (
     GatedProjection,
     PyramidPool,
     StridedEESP,
-    adaptive_average,
-    average_windows,
     eesp_dilations,
     hierarchical_fusion,
     resize,
 )
+from nassuite.blocks.pooling import adaptive_average, average_windows
 
 
 def randomised(module: nn.Module, seed: int = 0) -> nn.Module:

@@ -112,19 +112,26 @@ def test_it_learns_and_repeats_itself(name):
     size = small_size(name)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, entry.in_chans, size, size, generator=generator)
-    _check_gradients(network.train(), images)
-    _settle(network, images)
+    with torch.random.fork_rng(devices=[]):  # dropout and stochastic depth
+        torch.manual_seed(0)
+        _check_gradients(network.train(), images)
+        _settle(network, images)
     network.eval()
+    exact = copy.deepcopy(network).double()  # a deep random network makes much of the last bit
     with torch.no_grad():
-        first, again, alone = network(images), network(images), network(images[:2])
-    for a, b, c in zip(_maps(first), _maps(again), _maps(alone), strict=True):
-        assert torch.equal(a, b)
-        torch.testing.assert_close(a[:2], c, rtol=1e-3, atol=1e-4 * float(a.abs().max()))
+        first, again = network(images), network(images)
+        whole, alone = exact(images.double()), exact(images[:2].double())
+    assert all(torch.equal(a, b) for a, b in zip(_maps(first), _maps(again), strict=True))
+    for a, b in zip(_maps(whole), _maps(alone), strict=True):
+        torch.testing.assert_close(a[:2], b, rtol=1e-6, atol=1e-6 * float(a.abs().max()))
     if entry.kind == "features":
         return
     shape = (entry.in_chans, size, size)
-    parity = onnx_parity(network, onnx_bytes(network, shape), input_shape=shape, images=images)
-    assert parity.max_abs_diff <= 1e-3 * max(1.0, parity.scale)
+    parity = onnx_parity(
+        network, onnx_bytes(network, shape), input_shape=shape, images=images, tolerance=float("inf")
+    )
+    rounding = float((first - whole).abs().max())  # PyTorch's own; of note in the deepest networks alone
+    assert parity.max_abs_diff <= 1e-3 * max(1.0, parity.scale) + 10 * rounding
 
 
 def _settle(network: nn.Module, images: torch.Tensor) -> None:
