@@ -109,13 +109,14 @@ def prune_model(
 
 
 def _data(settings: PruneSettings, description: Description, progress: Progress) -> Data:
-    name = settings.data
+    name, path, subset = settings.data, Path(settings.model) / "train.toml", None
     if not name:
-        path = Path(settings.model) / "train.toml"
         if not path.is_file():
             raise InputError(f"{settings.model} does not say what it was trained on: give --data")
-        name = read_toml(path)["settings"]["data"]
-    data = load_data(DataConfig(name, size=description.size, seed=settings.seed), progress=progress)
+        trained = read_toml(path)["settings"]
+        name, subset = trained["data"], trained.get("train_images")
+    config = DataConfig(name, size=description.size, seed=settings.seed, train_images=subset)
+    data = load_data(config, progress=progress)
     same_labels(description, data, settings.model, name)
     return data
 
