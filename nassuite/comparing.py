@@ -22,7 +22,7 @@ from nassuite.settings import read_toml, to_table
 from nassuite.train_settings import TrainSettings
 from nassuite.training import Trained, train_model
 
-OWN_TO_A_NETWORK = ("model", "init")
+NOT_OF_THE_RECIPE = ("model", "init", "mask_size", "device")
 
 
 def compare_networks(
@@ -65,7 +65,7 @@ def compare_networks(
         digest=read_toml(trained[0].folder / "train.toml")["data_digest"],
         target=target.describe(),
         environment=environment(),
-        recipe={k: v for k, v in to_table(trained[0].settings).items() if k not in OWN_TO_A_NETWORK},
+        recipe={k: v for k, v in to_table(trained[0].settings).items() if k not in NOT_OF_THE_RECIPE},
         rows=tuple(
             Compared(
                 name=name, params=t.params, macs=t.macs, val_accuracy=t.val,

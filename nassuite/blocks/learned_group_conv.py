@@ -196,6 +196,11 @@ class CondenseUnit(nn.Module):
         return torch.cat((x, self.spatial(self.pointwise(x))), 1)
 
 
+def has_learned_groups(network: nn.Module) -> bool:
+    """Whether it is in the form in which groups are learned."""
+    return any(isinstance(layer, LearnedPointwise | LearnedLinear) for layer in network.modules())
+
+
 def condense(network: nn.Module, progress: float) -> None:
     """Brings the masks of all learned layers to the stage of a training that is at ``progress``, 0 to 1.
 

@@ -188,6 +188,7 @@ def _figure(comparison: Comparison) -> tuple[bytes, bytes]:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
     from nassuite.report.figures import SETTINGS
 
@@ -198,6 +199,9 @@ def _figure(comparison: Comparison) -> tuple[bytes, bytes]:
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(color="#dde1e6", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.set_xlabel("latency, ms (measured p50, logarithmic)")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nassuite.blocks.learned_group_conv import condense, group_lasso, has_learned_groups
 from nassuite.data import Split
 from nassuite.progress import SILENT, Progress
 from nassuite.train.loop import Checkpoints, TrainConfig, total_steps, train
@@ -19,6 +20,8 @@ from nassuite.train.mix import mix
 from nassuite.train.recalibrate import predict
 from nassuite.train.sandwich import resize, soft_cross_entropy
 
+GROUP_LASSO = 1e-5
+"""Its weight for learned group convolutions (CondenseNet, Huang et al. 2018, section 4.1)."""
 AUX_WEIGHT = 0.3
 """An auxiliary head's share (GoogLeNet, Szegedy et al. 2015, section 5)."""
 
@@ -78,14 +81,18 @@ def train_network(
         soft = soft_cross_entropy(logits / t, F.softmax(known[rows] / t, 1)) * t * t
         return (1 - share) * hard + share * soft
 
+    learns_groups = has_learned_groups(network)
+
     def backward(images: Tensor, rows: Tensor, step: int) -> float:
+        if learns_groups:
+            condense(network, step / steps)
         rng = np.random.default_rng((config.seed, step))
         images = resize(images, resolution)
         mixed = mix(images, mixup=config.mixup, cutmix=config.cutmix, rng=rng)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             outputs = _all_logits(network, mixed.images if mixed else images)
         share = soft_labels.weight * (1 - step / steps) if soft_labels else 0.0
-        loss = torch.zeros((), device=device)
+        loss = GROUP_LASSO * group_lasso(network) if learns_groups else torch.zeros((), device=device)
         for weight, logits in outputs:
             own = loss_of(logits.float(), rows, share)
             if mixed:
