@@ -15,7 +15,7 @@ from nassuite.zoo.create import factory
 from nassuite.zoo.network import ZooNetwork
 from nassuite.zoo.reference import parse_call, references, variants
 
-BIG = 8e6
+BIG = 4e6
 """Networks of more parameters are built with real weights in the slow suite only."""
 
 SMALL_SIZES = {
