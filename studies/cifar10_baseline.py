@@ -111,6 +111,7 @@ def main() -> None:
                 name=name, params=time_.params, macs=time_.macs, val_accuracy=float(correct["val"].mean()),
                 test_accuracy=test / len(data.test), test_interval=binomial_interval(test, len(data.test)),
                 test_n=len(data.test), p50_ms=time_.p50_ms, p90_ms=time_.p90_ms, epochs=epochs, seconds=seconds,
+                note="noisy measurement" if time_.noisy else "",
             )
         )  # fmt: skip
     comparison = Comparison(
