@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from nassuite.blocks.layers import zero_last_batch_norms
+from nassuite.blocks.learned_group_conv import convert, has_learned_groups
 from nassuite.data import Data, DataConfig, Split, default_augment, load_data
 from nassuite.errors import InputError
 from nassuite.export import export_onnx, onnx_bytes, run_onnx
@@ -54,18 +55,44 @@ def _resolved(settings: TrainSettings, data: Data, progress: Progress) -> TrainS
     model = for_images(settings.model, data.size)
     if model != settings.model:
         progress.say(f"{model}, because the images have {data.size} pixels")
+    learning = for_training(model)
+    if learning != model:
+        progress.say(f"{learning} while it trains, converted when it is done")
+    model = learning
     return dataclasses.replace(with_device_and_lr(settings), model=model, size=data.size)
 
 
 def for_images(model: str, size: int) -> str:
     """The network in its form for images of ``size`` pixels, as a user would type it."""
-    if ":" in model or size > SMALL_IMAGES:
+    return model if size > SMALL_IMAGES else _with_option(model, "stem_stride", 1)
+
+
+def for_training(model: str) -> str:
+    """The network in the form that learns its groups, where it has one (CondenseNet), as a user would type it."""
+    return _with_option(model, "converted", False)
+
+
+def _with_option(model: str, option: str, value: Any) -> str:
+    """``model`` with ``option``, where the network has that and the user has not said otherwise."""
+    if ":" in model:
         return model
     name, config = parse_model(model)
-    if "stem_stride" in config or "stem_stride" not in options(NETWORKS[name]):
+    if option in config or option not in options(NETWORKS[name]):
         return model
-    config = {**config, "stem_stride": 1}
-    return f"{name}({', '.join(f'{key}={value!r}' for key, value in config.items())})"
+    return _typed(name, {**config, option: value})
+
+
+def _typed(name: str, config: dict[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in config.items())})" if config else name
+
+
+def _as_it_runs(model: str, network: Normalised) -> tuple[str, Normalised]:
+    """Name and network, with learned groups made usual ones."""
+    if not has_learned_groups(network) or ":" in model:
+        return model, network
+    name, config = parse_model(model)
+    network = cast(Normalised, convert(network))
+    return _typed(name, {key: value for key, value in config.items() if key != "converted"}), network
 
 
 def _check_kind(model: str) -> None:
@@ -134,10 +161,11 @@ def _finish(
 ) -> None:
     """The model's files; what is said of it on test is what its ONNX file says."""
     shape = (data.in_chans, data.size, data.size)
+    name, model = _as_it_runs(settings.model, model)
     save_model(
         out, model,
         Description(
-            settings.model, len(data.labels), data.in_chans, data.size, data.mean, data.std, data.labels
+            name, len(data.labels), data.in_chans, data.size, data.mean, data.std, data.labels
         ),
     )  # fmt: skip
     images = next(data.val.batches(256, channels_last=False))[0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nassuite import classifying
-from nassuite.classifying import for_images
+from nassuite.classifying import for_images, for_training
 from nassuite.cli import main
 from nassuite.data import DataConfig, load_data
 from nassuite.errors import InputError
@@ -113,6 +113,27 @@ def test_small_images_get_the_small_stem():
     for unchanged in ("mobilenet_v2(stem_stride=2)", "resnet20_cifar", "timm:resnet18"):
         assert for_images(unchanged, 32) == unchanged
     assert for_images("mobilenet_v2", 96) == "mobilenet_v2"
+
+
+def test_groups_are_learned_unless_the_user_says_otherwise():
+    assert for_training("condensenet86_cifar") == "condensenet86_cifar(converted=False)"
+    assert for_training("condensenet74(groups=8)") == "condensenet74(groups=8, converted=False)"
+    for name in ("condensenet86_cifar(converted=True)", "mobilenet_v2(width_mult=0.5)", "package:factory"):
+        assert for_training(name) == name
+
+
+@pytest.mark.slow
+def test_learned_groups_are_saved_in_the_form_that_runs(tmp_path):
+    settings = dataclasses.replace(SMALL, model="condensenet86_cifar(groups=8)", train_images=64)
+    trained = train_model(settings, out=tmp_path / "run")
+    assert trained.settings.model == "condensenet86_cifar(groups=8, converted=False)"
+    assert read_description(trained.folder).model == "condensenet86_cifar(groups=8)"
+    model = load_model(trained.folder)
+    assert sum(p.numel() for p in model.parameters()) == trained.params < 1_000_000
+    images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = model(images).numpy()
+    np.testing.assert_allclose(run_onnx(trained.folder / "model.onnx", images.numpy()), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(
