@@ -48,7 +48,7 @@ class Settings:
     lr: float = option(0.1, "peak learning rate of the supernet")
     calibration: int = option(72, "architectures measured to fit the latency predictor")
     trials: int = option(72, "distinct architectures evaluated by the search")
-    sampler: str = option("nsga2", "Optuna sampler", choices=("nsga2", "tpe", "gp", "random"))
+    sampler: str = option("nsga2", "Optuna sampler", choices=("nsga2", "guided", "tpe", "gp", "random"))
     workers: int = option(1, "processes that search together")
     finetune_epochs: int | None = option(None, "epochs of distillation of a winner (default: fits the data)")
     prune: float = option(0.3, "fraction of the winner's inner channels that pruning removes")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nassuite.report.content import Baseline, Deployment, ReportContent, Variant
+from nassuite.report.content import Baseline, Deployment, RankingFacts, ReportContent, Variant
 from nassuite.report.front import measured_at, pareto_evaluations
 from nassuite.report.words import (
     METRICS,
@@ -20,7 +20,9 @@ from nassuite.report.words import (
     size,
 )
 
-WORDS = frozenset(("architecture", "operator", "remark", "finalist"))  # columns of text, set to the left
+WORDS = frozenset(
+    ("architecture", "operator", "remark", "finalist", "95 % interval", "95 % interval of ρ")
+)  # columns of text, set to the left
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,28 @@ def predictor_words(content: ReportContent) -> str:
         f"{percent(p.mape)}, within 5 % for {percent(p.hit5)} and within 10 % for {percent(p.hit10)} of them, "
         f"Kendall's τ {p.kendall_tau:.3f}."
     )
+
+
+def ranking_words(r: RankingFacts) -> str:
+    gap, low, high = (f"{100 * value:+.1f}" for value in r.gap)
+    bands = ", ".join(f"{tau:.2f} ({from_ms:.3g} to {to_ms:.3g} ms)" for from_ms, to_ms, _, tau in r.bands)
+    return (
+        f"{r.verdict[:1].upper()}{r.verdict[1:]}: {r.reason}. {r.n} architectures were trained from scratch for {r.epochs} epochs on "
+        f"{r.train_images:,} images. Kendall's τ within thirds of the latency: {bands}. Inherited less from-scratch "
+        f"accuracy: {gap} points ({low} to {high})."
+    )
+
+
+def ranking_table(r: RankingFacts) -> Table:
+    header = ("ranked by", "n", "Kendall's τ", "95 % interval", "Spearman's ρ", "95 % interval of ρ")
+    rows = [
+        (
+            row.name, str(row.n), f"{row.tau:.2f}", f"{row.tau_interval[0]:.2f} to {row.tau_interval[1]:.2f}",
+            f"{row.rho:.2f}", f"{row.rho_interval[0]:.2f} to {row.rho_interval[1]:.2f}",
+        )
+        for row in r.rows
+    ]  # fmt: skip
+    return Table(header, tuple(rows))
 
 
 def history_words(content: ReportContent) -> str:
