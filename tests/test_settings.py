@@ -45,6 +45,8 @@ from nassuite.settings import (
         ({"prune": 1.0}, "--prune 1"),
         ({"prune": math.nan}, "--prune nan"),
         ({"confidence": 1.0}, "--confidence 1"),
+        ({"predicted_confidence": 1.0}, "--predicted-confidence 1: expected 0.5 or more"),
+        ({"predicted_confidence": math.nan}, "--predicted-confidence nan: expected 0.5 or more"),
         ({"lr": math.nan}, "--lr nan"),
         ({"lr": 0.0}, "--lr 0"),
     ],
