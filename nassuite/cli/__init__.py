@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nassuite import __version__
-from nassuite.cli import dilations, latency, prune, search, train, zoo
+from nassuite.cli import cost, dilations, latency, prune, search, train, zoo
 from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, Parser
 from nassuite.errors import InputError
 
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     zoo.add(commands)
     dilations.add(commands)
     latency.add(commands)
+    cost.add(commands)
 
     report = commands.add_parser("report", help="draw a run's report again from its records")
     report.add_argument("run_folder", metavar="RUN", type=Path)
