@@ -12,7 +12,7 @@ from nassuite.errors import InputError
 from nassuite.latency.alternatives import measure_findings
 from nassuite.latency.guidelines import Finding, findings
 from nassuite.latency.meter import Meter, Sampling, measure
-from nassuite.latency.onnx_cost import GraphCost, Operator, graph_cost, read_graph
+from nassuite.latency.onnx_cost import GraphCost, Operator, graph_cost, read_graph, with_size
 from nassuite.latency.profiling import REORDERS, Profile, profile
 from nassuite.latency.target import Target
 from nassuite.progress import SILENT, Progress
@@ -112,9 +112,9 @@ def network_cost(
     target = target or Target()
     with tempfile.TemporaryDirectory() as folder:
         path, network = _open(model, size, Path(folder) / "model.onnx")
-        graph = read_graph(path, size=size)
+        graph = read_graph(path)
         cost = graph_cost(graph)
-        kernels = profile(path, cost.operators, target, size=size)
+        kernels = profile(path, cost.operators, target)
         found = measure_findings(
             findings(cost.operators, kernels.kernels), graph, cost.operators, meter, target,
             most=alternatives, progress=progress,
@@ -166,11 +166,11 @@ def _open(model: str, size: int | None, exported: Path) -> tuple[Path, nn.Module
     if path.is_dir() and not (path / "model.json").is_file():
         if not (path / "model.onnx").is_file():
             raise InputError(f"{model}: a folder without model.onnx")
-        return path / "model.onnx", None
+        return _sized(path / "model.onnx", size, exported), None
     if not path.is_dir() and (path.suffix == ".onnx" or path.exists()):
         if not path.is_file():
             raise InputError(f"{path}: no such file")
-        return path, None
+        return _sized(path, size, exported), None
     from nassuite.export import export_onnx
 
     network, shape = _network(model, size)
@@ -180,6 +180,10 @@ def _open(model: str, size: int | None, exported: Path) -> tuple[Path, nn.Module
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{model} cannot take images of {'x'.join(map(str, shape))}: {reason}") from None
     return exported, network
+
+
+def _sized(path: Path, size: int | None, copy: Path) -> Path:
+    return path if size is None else with_size(path, size, copy)
 
 
 def _network(model: str, size: int | None) -> tuple[nn.Module, tuple[int, int, int]]:

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 
 from nassuite.errors import InputError
+from nassuite.records import write_bytes
 
 CONVOLUTIONS = {"Conv": 1, "ConvTranspose": 1, "ConvInteger": 1, "QLinearConv": 3}
 PRODUCTS = {"Gemm": 1, "MatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3}
@@ -117,17 +118,27 @@ class Graph:
         return sum(self.tensors[name].bytes for name in names if name in self.tensors)
 
 
-def read_graph(path: Path, *, size: int | None = None) -> Graph:
-    """The file's graph for a batch of one; ``size`` is the images' side where the file leaves it open.
+def with_size(path: Path, size: int, copy: Path) -> Path:
+    """The file itself, or, where it leaves the side of its images open, a ``copy`` of it for ``size`` pixels."""
+    model = _load(path)
+    dims = [dim for i in model.graph.input for dim in i.type.tensor_type.shape.dim[2:]]
+    open_dims = [dim for dim in dims if not dim.HasField("dim_value")]
+    if not open_dims:
+        return path
+    for dim in open_dims:
+        dim.dim_value = size
+    write_bytes(copy, model.SerializeToString())
+    return copy
+
+
+def read_graph(path: Path) -> Graph:
+    """The file's graph for a batch of one.
 
     Raises InputError for a file that is no model, an input of unknown shape, or a graph that does not run.
     """
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:  # protobuf's errors share no public base class
-        raise InputError(f"{path}: not an ONNX file ({' '.join(str(error).split())[:200]})") from None
+    model = _load(path)
     constants = dict(_constants(model))
-    tensors = {**constants, **_run(model, path, size)}
+    tensors = {**constants, **_run(model, path)}
     return Graph(model, tensors, constants, frozenset(_weights(model, constants)))
 
 
@@ -145,21 +156,26 @@ def graph_cost(graph: Graph) -> GraphCost:
     )
 
 
-def feed(inputs: Any, path: Path, size: int | None) -> dict[str, np.ndarray]:
-    """Noise for the inputs of a session (``get_inputs()``): one image, of ``size`` where its sides are open."""
+def feed(inputs: Any, path: Path) -> dict[str, np.ndarray]:
+    """Noise for the inputs of a session (``get_inputs()``): one image."""
     from nassuite.latency.worker import DTYPES
 
     rng, found = np.random.default_rng(0), {}
     for node in inputs:
         shape = [1 if i == 0 and not isinstance(n, int) else n for i, n in enumerate(node.shape)]
-        if len(shape) == 4 and size is not None:
-            shape[2:] = [n if isinstance(n, int) else size for n in shape[2:]]
         if not all(isinstance(n, int) and n > 0 for n in shape):
             raise InputError(f"{path}: input {node.name} has an open shape {node.shape}: give --size")
         if node.type not in DTYPES:
             raise InputError(f"{path}: input {node.name} is a {node.type}, expected images")
         found[node.name] = rng.random(shape).astype(DTYPES[node.type])
     return found
+
+
+def _load(path: Path) -> Any:
+    try:
+        return onnx.load(str(path))
+    except Exception as error:  # protobuf's errors share no public base class
+        raise InputError(f"{path}: not an ONNX file ({' '.join(str(error).split())[:200]})") from None
 
 
 def layer_name(node: str) -> str:
@@ -198,7 +214,7 @@ def _weights(model: Any, constants: Mapping[str, Tensor]) -> set[str]:
     return found
 
 
-def _run(model: Any, path: Path, size: int | None) -> dict[str, Tensor]:
+def _run(model: Any, path: Path) -> dict[str, Tensor]:
     """Every tensor of one run, inputs among them."""
     import onnxruntime
 
@@ -214,7 +230,7 @@ def _run(model: Any, path: Path, size: int | None) -> dict[str, Tensor]:
         session = onnxruntime.InferenceSession(
             extended.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        inputs = feed(session.get_inputs(), path, size)
+        inputs = feed(session.get_inputs(), path)
         values = session.run(None, inputs)
     except InputError:
         raise

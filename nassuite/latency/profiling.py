@@ -64,14 +64,14 @@ class Profile:
 
 
 def profile(
-    path: Path, operators: Sequence[Operator], target: Target, *, size: int | None = None, seconds: float = SECONDS
+    path: Path, operators: Sequence[Operator], target: Target, *, seconds: float = SECONDS
 ) -> Profile:
     """Runs the file in this process, on a core of its own where the system allows.
 
     ``operators`` are those of ``graph_cost`` of the same file. Raises InputError for a file that cannot be run.
     """
     with tempfile.TemporaryDirectory() as folder:
-        events, runs = _events(path, target, size, seconds, Path(folder) / "profile")
+        events, runs = _events(path, target, seconds, Path(folder) / "profile")
     durations: dict[tuple[str, str], list[float]] = {}
     kinds: dict[tuple[str, str], str] = {}
     for event in events:
@@ -130,7 +130,7 @@ def _with_conversions(places: list[int | None], kinds: Sequence[str]) -> list[in
 
 
 def _events(
-    path: Path, target: Target, size: int | None, seconds: float, prefix: Path
+    path: Path, target: Target, seconds: float, prefix: Path
 ) -> tuple[list[dict[str, Any]], int]:
     """The profile's events, and how many of the last runs count."""
     import onnxruntime
@@ -147,7 +147,7 @@ def _events(
         if before:
             os.sched_setaffinity(0, least_busy_cores(target.threads))
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        images = feed(session.get_inputs(), path, size)
+        images = feed(session.get_inputs(), path)
         fastest = float("inf")
         for _ in range(WARMUP):
             started = time.perf_counter()

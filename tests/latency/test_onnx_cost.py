@@ -9,7 +9,7 @@ from nassuite.errors import InputError
 from nassuite.export import export_onnx
 from nassuite.latency.alternatives import convolutions
 from nassuite.latency.cost import cost
-from nassuite.latency.onnx_cost import Convolution, graph_cost, layer_name, read_graph
+from nassuite.latency.onnx_cost import Convolution, graph_cost, layer_name, read_graph, with_size
 from nassuite.zoo.create import create_model
 
 
@@ -128,4 +128,6 @@ def test_what_cannot_be_counted_is_refused(tmp_path):
     )  # fmt: skip
     with pytest.raises(InputError, match="give --size"):
         read_graph(path)
-    assert graph_cost(read_graph(path, size=8)).macs == math.prod((4, 3, 3, 3)) * 36
+    sized = with_size(path, 8, tmp_path / "sized.onnx")
+    assert graph_cost(read_graph(sized)).macs == math.prod((4, 3, 3, 3)) * 36
+    assert with_size(sized, 16, tmp_path / "unused.onnx") == sized
