@@ -98,9 +98,7 @@ def search_all(space: str, given: argparse.Namespace, meter: Meter, progress: Pr
         own = RunDirectory(flow.run.root / f"{budget:g}ms")
         if (own.root / "winner.json").exists():
             continue
-        one = Flow(
-            own, dataclasses.replace(flow.settings, budget_ms=(budget,)), flow.data, flow.space, meter, progress
-        )
+        one = dataclasses.replace(flow, run=own, settings=dataclasses.replace(flow.settings, budget_ms=(budget,)))
         one.samples, one.predictor, one.supernet = flow.samples, flow.predictor, flow.supernet
         one.recalibration_batches = flow.recalibration_batches
         started = time.monotonic()

@@ -95,13 +95,24 @@ def next_batch(
     seen = {sample.arch for sample in before}
     chosen: list[Arch] = []
     if not before:
-        ends = [space.extreme(w, op) for w in ("smallest", "largest") for op in space.operators]
-        chosen = list(dict.fromkeys(ends))[:count]
+        chosen = _ends(space)[:count]
     elif sum(sample.drawn for sample in before) >= FIRST_DRAWN:
         candidates = draw(space, CANDIDATES * (count // 2), rng, besides=seen)
         chosen = _least_sure(candidates, before, count // 2, seed=seed, in_chans=in_chans)
     drawn = draw(space, count - len(chosen), rng, besides=seen | set(chosen))
     return [*((arch, False) for arch in chosen), *((arch, True) for arch in drawn)]
+
+
+def calibration_archs(space: Space, count: int, seed: int) -> list[Arch]:
+    """A list to measure at once, on a device that is not asked in between: both ends, then random ones (``draw``)."""
+    ends = _ends(space)[:count]
+    drawn = draw(space, count - len(ends), random.Random(f"calibration/{seed}"), besides=set(ends))
+    return [*ends, *drawn]
+
+
+def _ends(space: Space) -> list[Arch]:
+    """The smallest and the largest network, with each operator wherever it may be."""
+    return list(dict.fromkeys(space.extreme(w, op) for w in ("smallest", "largest") for op in space.operators))
 
 
 def draw(
@@ -111,7 +122,7 @@ def draw(
 
     Uniform sampling of a space makes networks of middling size that mix all operators. Here the size is
     uniform between the space's ends, in ``count`` strata, and so is the number of operators of which the
-    layers choose theirs, from one alone to all. None is among ``besides``; fewer where the space has no more.
+    layers choose theirs, from one alone to all. None is among ``besides``, other networks of the space; fewer where it has no more.
     """
     found: dict[Arch, None] = {}
     strata = zip(rng.sample(range(count), count), rng.sample(range(count), count), strict=True)
@@ -123,7 +134,7 @@ def draw(
                 found[arch] = None
                 break
     attempts = 0
-    while len(found) < min(count, space.size) and attempts < 50 * count:
+    while len(found) < count and len(found) + len(besides) < space.size and attempts < 50 * count:
         attempts += 1
         arch = space.sample(rng)
         if arch not in besides:

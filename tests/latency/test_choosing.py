@@ -72,6 +72,16 @@ def test_drawn_networks_are_of_the_space_and_all_different(space, count, seed):
     assert draw(space, count, random.Random(seed), besides=besides) == archs
 
 
+@pytest.mark.parametrize("count", [5, 40, 1000])
+def test_a_list_for_a_device_has_both_ends_and_is_the_same_every_time(count):
+    archs = choosing.calibration_archs(DIGIT, count, 0)
+    assert len(set(archs)) == len(archs) == min(count, DIGIT.size)
+    ends = {DIGIT.extreme(which, op) for which in ("smallest", "largest") for op in DIGIT.operators}
+    assert ends <= set(archs) or count < len(ends)
+    assert choosing.calibration_archs(DIGIT, count, 0) == archs
+    assert choosing.calibration_archs(DIGIT, 40, 1) != choosing.calibration_archs(DIGIT, 40, 0)
+
+
 def test_they_spread_over_size_and_over_how_many_operators_are_mixed():
     archs = draw(SIX, 300, random.Random(0))
     numbers = Counter(len({block.op for block in arch.blocks}) for arch in archs)
