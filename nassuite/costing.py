@@ -205,4 +205,3 @@ def _network(model: str, size: int | None) -> tuple[nn.Module, tuple[int, int, i
     network = create_model(name, **config)
     check_size(network, entry.in_chans, pixels, model)
     return network, (entry.in_chans, *pixels)
-

@@ -83,7 +83,9 @@ def _print_guidelines(found: NetworkCost, *, everything: bool) -> None:
 
 
 def _finding(finding: Finding, width: int) -> Sequence[str]:
-    extra = "" if finding.extra_ms is None or finding.guideline == "G4" else f", costs {finding.extra_ms:+.3f}"
+    extra = (
+        "" if finding.extra_ms is None or finding.guideline == "G4" else f", costs {finding.extra_ms:+.3f}"
+    )
     return (
         f"  {_short(finding.layer, width - 24)}: {finding.ms:.3f} ms{extra}",
         f"    {finding.what}",

@@ -36,7 +36,16 @@ from nassuite.latency.features import layers
 from nassuite.latency.meter import Meter, measure, normalised_ms
 from nassuite.metrics import binomial_interval
 from nassuite.progress import Progress
-from nassuite.records import SCHEMA_VERSION, append_jsonl, environment, read_json, read_jsonl, write_bytes, write_json, write_text
+from nassuite.records import (
+    SCHEMA_VERSION,
+    append_jsonl,
+    environment,
+    read_json,
+    read_jsonl,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from nassuite.report.figures import SETTINGS
 from nassuite.report.words import duration, milliseconds, percent
 from nassuite.run_directory import RunDirectory
@@ -98,7 +107,9 @@ def search_all(space: str, given: argparse.Namespace, meter: Meter, progress: Pr
         own = RunDirectory(flow.run.root / f"{budget:g}ms")
         if (own.root / "winner.json").exists():
             continue
-        one = dataclasses.replace(flow, run=own, settings=dataclasses.replace(flow.settings, budget_ms=(budget,)))
+        one = dataclasses.replace(
+            flow, run=own, settings=dataclasses.replace(flow.settings, budget_ms=(budget,))
+        )
         one.samples, one.predictor, one.supernet = flow.samples, flow.predictor, flow.supernet
         one.recalibration_batches = flow.recalibration_batches
         started = time.monotonic()
@@ -117,7 +128,9 @@ def search_one(flow: Flow, budget: float) -> None:
     """The search's own stages, with a stand-in for accuracy; the winner's file and figures are written."""
     drop_torn_line(flow.run.journal)
     sweep(flow.study)
-    config = SearchConfig(flow.settings.trials, budget / flow.margin, flow.settings.sampler, flow.settings.seed)
+    config = SearchConfig(
+        flow.settings.trials, budget / flow.margin, flow.settings.sampler, flow.settings.seed
+    )
     run_trials(flow.study, flow.space, Objective(stand_in(flow), flow.predict_ms), config, flow.progress)
     measure_finalists(flow)
     winner = read_json(flow.run.finalists)[f"{budget:g}"]["winner"]
@@ -185,7 +198,9 @@ def read_rows(given: argparse.Namespace) -> list[dict[str, Any]]:
         winner, row = found["winner"], {"space": path.parts[-3], "budget_ms": found["budget_ms"]}
         if winner is not None:
             if not certificate.exists():
-                raise InputError(f"{path.parent}: is not certified yet: run the study without --analyse to go on")
+                raise InputError(
+                    f"{path.parent}: is not certified yet: run the study without --analyse to go on"
+                )
             again = read_json(certificate)
             row |= {
                 "arch": str(Arch.from_json(winner["arch"])), "macs": winner["macs"],

@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None, *, meter: Meter = measure) -> N
         measure_all(space, given, meter, progress)
     records, facts = read_records(given.work, space)
     started = time.monotonic()
-    results = analyse(records, seed=given.seed, splits=given.splits, processes=given.processes, progress=progress)
+    results = analyse(
+        records, seed=given.seed, splits=given.splits, processes=given.processes, progress=progress
+    )
     facts["seconds"] = {**records.seconds, "analysis": time.monotonic() - started}
     for path in write(results, facts, given.out):
         print(path)
@@ -61,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--space", default="mobile")
     parser.add_argument("--size", type=int, default=224, help="side of the images in pixels")
-    parser.add_argument("--calibration", type=int, default=320, help="networks to calibrate with, at the most")
+    parser.add_argument(
+        "--calibration", type=int, default=320, help="networks to calibrate with, at the most"
+    )
     parser.add_argument("--held-out", type=int, default=280, help="networks to test on, each measured twice")
     parser.add_argument("--splits", type=int, default=24, help="random splits for the conformal bound")
     parser.add_argument("--processes", type=int, default=2, help="of the analysis")

@@ -136,13 +136,19 @@ def _families(r: dict[str, Any]) -> Iterator[str]:
     )
     counts = sorted({e["added"] for e in r.get("families", [])})
     yield ""
-    yield "| family | without it | tested on | " + " | ".join(f"+{n}" for n in counts) + " | back to 95 % at ±10 % |"
+    yield (
+        "| family | without it | tested on | "
+        + " | ".join(f"+{n}" for n in counts)
+        + " | back to 95 % at ±10 % |"
+    )
     yield "|---|---:|---:|" + "---:|" * (len(counts) + 1)
     for family in FAMILIES:
         rows = {e["added"]: e for e in r.get("families", []) if e["family"] == family}
         if rows:
             hits = [percent(rows[n]["within_10_percent"]) if n in rows else "–" for n in counts]
-            back = next((str(n) for n in counts if n in rows and rows[n]["within_10_percent"] >= 0.95), "not reached")
+            back = next(
+                (str(n) for n in counts if n in rows and rows[n]["within_10_percent"] >= 0.95), "not reached"
+            )
             yield f"| {family} | {rows[0]['others']} | {rows[0]['n']} | {' | '.join(hits)} | {back} |"
 
 

@@ -25,7 +25,9 @@ def small(num_classes):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(costing, "profile", lambda *a, **k: REAL(*a, **{**k, "seconds": 0.01}))
-    monkeypatch.setattr(network_cost, "__kwdefaults__", {**network_cost.__kwdefaults__, "meter": deterministic_meter})
+    monkeypatch.setattr(
+        network_cost, "__kwdefaults__", {**network_cost.__kwdefaults__, "meter": deterministic_meter}
+    )
 
 
 REAL = costing.profile

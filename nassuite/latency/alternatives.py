@@ -58,9 +58,7 @@ def measure_findings(
                     pairs[key] = pair
         chosen |= pairs
     extra = _measure(chosen, meter, target, progress, seed)
-    return [
-        replace(f, extra_ms=extra[key]) if (key := _key(f, operators)) in extra else f for f in findings
-    ]
+    return [replace(f, extra_ms=extra[key]) if (key := _key(f, operators)) in extra else f for f in findings]
 
 
 def _key(finding: Finding, operators: Sequence[Operator]) -> Any:

@@ -112,7 +112,9 @@ def calibration_archs(space: Space, count: int, seed: int) -> list[Arch]:
 
 def _ends(space: Space) -> list[Arch]:
     """The smallest and the largest network, with each operator wherever it may be."""
-    return list(dict.fromkeys(space.extreme(w, op) for w in ("smallest", "largest") for op in space.operators))
+    return list(
+        dict.fromkeys(space.extreme(w, op) for w in ("smallest", "largest") for op in space.operators)
+    )
 
 
 def draw(

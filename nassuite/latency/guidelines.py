@@ -75,7 +75,9 @@ def _convolutions(operators: Sequence[Operator], ms: Mapping[int, float]) -> Ite
             yield Finding("G4", operator.layer, what, (number,), spent, mend, extra_ms=spent)
         elif c.groups > 1:
             what = f"{_kernel(c.kernel)} in {c.groups} groups, {c.in_channels} to {c.out_channels} channels{place}"
-            yield Finding("G2", operator.layer, what, (number,), spent, "no groups, and narrower: as many MACs")
+            yield Finding(
+                "G2", operator.layer, what, (number,), spent, "no groups, and narrower: as many MACs"
+            )
         elif c.pointwise and c.in_channels != c.out_channels and operator.out_shape[1:] not in ((), (1, 1)):
             what = f"1x1, {c.in_channels} to {c.out_channels} channels{place}"
             mend = f"{equal_width(c.in_channels, c.out_channels)} channels in and out: as many MACs"

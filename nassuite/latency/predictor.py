@@ -122,7 +122,9 @@ def held_out_error(predicted_ms: np.ndarray, measured_ms: np.ndarray) -> HeldOut
     )
 
 
-def _cross_validate(x: np.ndarray, y: np.ndarray, fold: np.ndarray, drawn: np.ndarray, seed: int) -> Predictor:
+def _cross_validate(
+    x: np.ndarray, y: np.ndarray, fold: np.ndarray, drawn: np.ndarray, seed: int
+) -> Predictor:
     held_out: dict[str, np.ndarray] = {}
     for number in range(FOLDS):
         train, test = fold != number, fold == number

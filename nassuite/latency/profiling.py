@@ -100,7 +100,11 @@ def trace(names: Sequence[str], kinds: Sequence[str], operators: Sequence[Operat
             # Operators that were expanded carry the name of what they were inside a longer one.
             inside = [known for known in by_name if known in name]
             number = by_name[max(inside, key=len)] if inside else None
-        if number is not None and kind in CONVOLUTIONS | PRODUCTS | {"FusedConv": 1, "FusedGemm": 1, "FusedMatMul": 1}:
+        if number is not None and kind in CONVOLUTIONS | PRODUCTS | {
+            "FusedConv": 1,
+            "FusedGemm": 1,
+            "FusedMatMul": 1,
+        }:
             number = _main(number, operators, by_output)
         places.append(number)
     return _with_conversions(places, kinds)
@@ -129,9 +133,7 @@ def _with_conversions(places: list[int | None], kinds: Sequence[str]) -> list[in
     return found
 
 
-def _events(
-    path: Path, target: Target, seconds: float, prefix: Path
-) -> tuple[list[dict[str, Any]], int]:
+def _events(path: Path, target: Target, seconds: float, prefix: Path) -> tuple[list[dict[str, Any]], int]:
     """The profile's events, and how many of the last runs count."""
     import onnxruntime
 

@@ -109,12 +109,16 @@ def test_a_layer_that_is_there_twice_is_measured_once(tmp_path):
         calls.append(paths)
         return [Measurement(p.name, "", {}, ((1.0,),), 2.0, 2.0, 2.0, 0.5, (1.0,), 0, {}) for p in paths]
 
-    told = measure_findings(findings(operators, kernels_of(operators)), graph, operators, meter, TARGET, most=9)
+    told = measure_findings(
+        findings(operators, kernels_of(operators)), graph, operators, meter, TARGET, most=9
+    )
     assert len(calls) == 2
     assert sum(f.guideline == "G1" and f.extra_ms is not None for f in told) == 4
 
 
-@pytest.mark.parametrize(("widths", "equal"), [((16, 48), 32), ((24, 144), 64), ((8, 8), 16), ((960, 160), 384)])
+@pytest.mark.parametrize(
+    ("widths", "equal"), [((16, 48), 32), ((24, 144), 64), ((8, 8), 16), ((960, 160), 384)]
+)
 def test_equal_widths_are_multiples_of_16_of_about_as_many_macs(widths, equal):
     assert equal_width(*widths) == equal
 
@@ -124,7 +128,14 @@ def test_kernels_are_led_back_by_names_of_nodes_and_of_tensors(block):
     tensors = {operator.layer: operator.outputs[0] for operator in operators}
     nodes = {operator.layer: operator.name for operator in operators}
     total = next(o for o in operators if o.op == "Add")
-    names = ["ReorderInput_token_1", f"{tensors['wide']}_nchwc", nodes["grouped"], f"{total.outputs[0]}_nchwc", "odd", "x"]
+    names = [
+        "ReorderInput_token_1",
+        f"{tensors['wide']}_nchwc",
+        nodes["grouped"],
+        f"{total.outputs[0]}_nchwc",
+        "odd",
+        "x",
+    ]
     kinds = ["ReorderInput", "Conv", "Conv", "Conv", "ReorderOutput", "Mystery"]
     places = trace(names, kinds, operators)
     wide, grouped, right = (number(operators, layer) for layer in ("wide", "grouped", "right"))

@@ -15,7 +15,7 @@ from nassuite.records import read_json, write_json
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies"))
 
-import budget_guarantee as study  # noqa: E402
+import budget_guarantee as study
 
 
 def test_budgets_are_spread_in_equal_ratios_within_the_space():

@@ -116,7 +116,9 @@ def test_an_interrupted_study_goes_on_and_measures_nothing_twice(arguments, tmp_
         return meter(paths, target, **more)
 
     given = latency_predictor._parser().parse_args(arguments)
-    latency_predictor.measure_all(load_space("tiny"), given, counted, latency_predictor.Progress(enabled=False))
+    latency_predictor.measure_all(
+        load_space("tiny"), given, counted, latency_predictor.Progress(enabled=False)
+    )
     assert (before, len(files)) == (48, 48 + 2 * 24)
     assert len(read_jsonl(tmp_path / "work" / "held_out_second.jsonl")) == 24
 
