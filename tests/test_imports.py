@@ -26,7 +26,7 @@ ORDER = [
     {"latency"},
     {"benchmark", "compress"},
     {"models"},
-    {"search"},
+    {"search", "costing"},
     {"deploy"},
     {"deploy_card", "report"},
     {"run_directory"},
@@ -39,7 +39,7 @@ ORDER = [
     {"exploring", "hand_over", "auditing"},
     {"study"},
     {"terminal"},
-    {"terminal_models"},
+    {"terminal_models", "terminal_cost"},
     {"cli"},
     {"__main__"},
 ]

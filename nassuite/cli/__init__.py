@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nassuite import __version__
-from nassuite.cli import audit, completion, dilations, latency, prune, search, train, zoo
+from nassuite.cli import audit, completion, cost, dilations, latency, prune, search, train, zoo
 from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, Parser
 from nassuite.errors import InputError
 
@@ -62,6 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     zoo.add(commands)
     dilations.add(commands)
     latency.add(commands)
+    cost.add(commands)
     audit.add(commands)
     completion.add(commands, make_parser)
 

@@ -117,7 +117,8 @@ class PredictorFacts:
     """The latency predictor: ``n`` networks measured for the fit, ``points`` those held out.
 
     ``points`` are (predicted_ms, measured_ms). ``mape`` is the mean absolute error relative to the
-    measured latency, ``hit5`` and ``hit10`` the shares of ``points`` within 5 % and 10 % of it.
+    measured latency, ``hit5`` and ``hit10`` the shares of ``points`` within 5 % and 10 % of it. ``bound`` is the
+    probability that the search asked for, and the factor by which predictions then had to be under a budget.
     """
 
     model: str
@@ -127,6 +128,7 @@ class PredictorFacts:
     hit10: float
     kendall_tau: float
     points: tuple[tuple[float, float], ...]
+    bound: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -212,10 +212,18 @@ def predictor_words(content: ReportContent) -> str:
     p = content.predictor
     if p is None:
         return "No latency predictor was recorded."
+    bound = ""
+    if p.bound:
+        probability, margin = p.bound
+        bound = (
+            f" The search asked for {percent(probability)}: with that probability a network drawn like those takes at "
+            f"most {margin:.3f} times what is predicted, so only what was predicted to be that far under a budget was "
+            "taken."
+        )
     return (
         f"{p.model[:1].upper()}{p.model[1:]}, fitted on {p.n:,} measured networks. On {len(p.points):,} held out: mean absolute error "
         f"{percent(p.mape)}, within 5 % for {percent(p.hit5)} and within 10 % for {percent(p.hit10)} of them, "
-        f"Kendall's τ {p.kendall_tau:.3f}."
+        f"Kendall's τ {p.kendall_tau:.3f}.{bound}"
     )
 
 
