@@ -156,9 +156,11 @@ def baseline_table(baselines: tuple[Baseline, ...], metric: str) -> Table:
 
 
 def finalist_table(content: ReportContent) -> Table:
+    """Each once, the fastest first: all are held to every budget."""
+    by_digest = {f.digest: f for f in content.finalists}
+    arch = {d.arch: budget(d.budget_ms) for d in content.deployed}
     rows = [
         (
-            budget(f.budget_ms),
             f.digest,
             percent(f.val_accuracy),
             milliseconds(f.predicted_ms),
@@ -166,12 +168,13 @@ def finalist_table(content: ReportContent) -> Table:
             milliseconds(f.p90_ms),
             f"{100 * (f.predicted_ms / f.p50_ms - 1):+.1f} %" if f.p50_ms else "–",
             f"{f.aa_ratio:.3f}",
+            arch.get(f.arch, ""),
         )
-        for f in content.finalists
+        for f in sorted(by_digest.values(), key=lambda f: f.p50_ms)
     ]
     header = (
-        "budget", "finalist", "validation, inherited", "predicted", "p50, measured", "p90, measured",
-        "predictor's error", "A/A ratio",
+        "finalist", "validation, inherited", "predicted", "p50, measured", "p90, measured", "predictor's error",
+        "A/A ratio", "won",
     )  # fmt: skip
     return Table(header, tuple(rows))
 
