@@ -34,7 +34,7 @@ SMALL_IMAGES = 64
 
 def prepare_classifier(settings: TrainSettings, progress: Progress) -> Job:
     """Reads the images, builds the network and its teacher. Raises InputError for anything that does not fit."""
-    _check_kind(settings.model)
+    check_kind(settings.model, "train")
     data = load_data(
         DataConfig(settings.data, size=settings.size, seed=settings.seed, train_images=settings.train_images),
         progress=progress,
@@ -68,10 +68,11 @@ def for_images(model: str, size: int) -> str:
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in config.items())})"
 
 
-def _check_kind(model: str) -> None:
+def check_kind(model: str, command: str) -> None:
+    """Raises InputError for a network of the zoo that is no classifier."""
     kind = "classification" if ":" in model else NETWORKS[parse_model(model)[0]].kind
     if kind != "classification":
-        raise InputError(f"{model} is a {kind} network: nassuite train takes classifiers")
+        raise InputError(f"{model} is a {kind} network: nassuite {command} takes classifiers")
 
 
 def _network(settings: TrainSettings, data: Data, progress: Progress) -> Normalised:
@@ -137,7 +138,8 @@ def _finish(
     save_model(
         out, model,
         Description(
-            settings.model, len(data.labels), data.in_chans, data.size, data.mean, data.std, data.labels
+            settings.model, len(data.labels), data.in_chans, data.size, data.mean, data.std, data.labels,
+            trained_on={"name": settings.data, "seed": settings.seed, "train_images": settings.train_images},
         ),
     )  # fmt: skip
     images = next(data.val.batches(256, channels_last=False))[0]

@@ -32,6 +32,7 @@ ORDER = [
     {"run_directory"},
     {"summary", "training_job"},
     {"classifying", "segmenting"},
+    {"model_source"},
     {"training", "pruning"},
     {"comparing"},
     {"flow"},

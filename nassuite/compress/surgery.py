@@ -54,7 +54,18 @@ def dependency_graph(model: nn.Module, example: Tensor) -> tp.DependencyGraph:
     """torch-pruning's graph of ``model``, which is put into eval mode; all parameters get gradients."""
     model.requires_grad_(True)
     with torch.enable_grad():
-        return tp.DependencyGraph().build_dependency(model, example[:1], verbose=False)
+        return tp.DependencyGraph().build_dependency(
+            model, example[:1], forward_fn=all_outputs, verbose=False
+        )
+
+
+def all_outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """Everything that the model computes of images: also what auxiliary heads say, which must fit after a cut."""
+    if len(getattr(model, "aux_heads", ())):
+        logits, aux = model.forward_with_aux(images)  # type: ignore[operator]
+        return [logits, *aux]
+    outputs = model(images)
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
 def find_groups(model: nn.Module, example: Tensor) -> tuple[list[Group], dict[str, str]]:
@@ -66,7 +77,11 @@ def find_groups(model: nn.Module, example: Tensor) -> tuple[list[Group], dict[st
     failed: dict[str, str] = {}
     seen: set[str] = set()
     for layer, name in names.items():
-        if name in seen or not isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
+        if name in seen:
+            continue
+        if not isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
+            if any(parameter.ndim > 1 for parameter in layer.parameters(recurse=False)):
+                failed[name] = f"{type(layer).__name__} is no layer whose channels can be cut exactly"
             continue
         if layer not in graph.module2node:
             failed[name] = "not in the traced graph"
