@@ -121,3 +121,21 @@ def _check_target(settings: PruneSettings) -> None:
     if strategy and scope and scope not in SCOPES[strategy]:
         fitting = next(other for other, scopes in SCOPES.items() if scope in scopes)
         raise InputError(f"--scope {scope} goes with --strategy {fitting}, not {strategy}")
+
+
+@dataclass(frozen=True)
+class SensitivitySettings:
+    """Settings of ``nassuite prune --sensitivity``, of the same meaning as for pruning."""
+
+    model: str = ""
+    weights: str | None = None
+    data: str = ""
+    size: int | None = None
+    train_images: int | None = None
+    importance: str = "magnitude"
+    align: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        # The same checks: a pruning of some ratio, with these settings.
+        PruneSettings(**dataclasses.asdict(self), ratio=0.5)

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from deterministic_meter import deterministic_meter
 from PIL import Image, ImageOps
 from tiny_runs import (
@@ -21,8 +22,10 @@ from tiny_runs import (
     stages_done,
 )  # fmt: skip
 
+import nassuite
 from nassuite.compress.prune import PruneRecord
 from nassuite.errors import InputError
+from nassuite.export import run_onnx
 from nassuite.flow import budget_notes
 from nassuite.latency.certificate import check
 from nassuite.latency.meter import CALIBRATION, CERTIFICATE
@@ -127,6 +130,19 @@ def test_the_model_keeps_the_deploy_contract(deployed, card):
     for count in (1, 5):
         images = np.random.default_rng(0).random((count, 3, 16, 16), dtype=np.float32)
         assert session.run(None, {"image": images})[0].shape == (count, 4)
+
+
+def test_the_deployed_network_is_loaded_again(deployed, card):
+    """In float32, also where the chosen file is int8."""
+    shown = next((v for v in card["variants"] if v["chosen"]), None)
+    cuts = json.loads((deployed / "model.json").read_text())["cuts"]
+    if shown is not None:
+        assert (cuts is not None) == shown["name"].startswith("pruned")
+    images = np.random.default_rng(0).random((4, 3, 16, 16), dtype=np.float32)
+    with torch.no_grad():
+        logits = nassuite.load(deployed)(torch.from_numpy(images)).numpy()
+    expected = run_onnx(deployed / ("model.fp32.onnx" if cuts is None else "model.pruned.onnx"), images)
+    assert abs(logits - expected).max() < 1e-3 * max(1.0, abs(expected).max())
 
 
 def test_test_accuracy_on_the_card_is_that_of_the_image_files(tiny_run, deployed, card):

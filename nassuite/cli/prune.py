@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from nassuite.cli.parser import EXIT_MISSED, add_settings, given_settings
 from nassuite.errors import InputError
 from nassuite.progress import Progress
-from nassuite.prune_settings import PruneSettings
+from nassuite.prune_settings import PruneSettings, SensitivitySettings
 from nassuite.settings import flag
 
 
@@ -33,6 +34,11 @@ def add(commands: Any) -> None:
     prune.add_argument("--out", type=Path, help="folder for the result (default: runs/prune-<name>-<date>)")
     prune.add_argument("--resume", type=Path, metavar="DIR", help="continue the pruning in this folder")
     prune.add_argument(
+        "--sensitivity",
+        action="store_true",
+        help="prune nothing: write and draw accuracy against pruning ratio, layer by layer",
+    )
+    prune.add_argument(
         "--verbose", action="store_true", help="also say how the tensors of --weights were matched"
     )
     prune.set_defaults(run=_prune)
@@ -51,21 +57,38 @@ def _prune(arguments: argparse.Namespace) -> int:
     else:
         if arguments.model is None:
             raise InputError("no model: give a MODEL, for instance nassuite prune runs/mbv2 --speedup 2")
-        settings = PruneSettings(model=arguments.model, **given)
+        settings = _settings(arguments.model, given, sensitivity=arguments.sensitivity)
         name = re.sub(r"\W+", "_", arguments.model).strip("_")
-        out = arguments.out or Path("runs") / f"prune-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        what = "sensitivity" if arguments.sensitivity else "prune"
+        out = arguments.out or Path("runs") / f"{what}-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     arguments.progress = progress = Progress(verbose=arguments.verbose)
     arguments.started = out
+
+    resume, command = arguments.resume is not None, ["nassuite", *arguments.command_line]
+    if arguments.sensitivity or (resume and (out / "sensitivity.toml").is_file()):
+        from nassuite.sensitivity import sensitivity
+        from nassuite.terminal_models import print_sensitivity
+
+        assert settings is None or isinstance(settings, SensitivitySettings)
+        points = sensitivity(settings, out=out, resume=resume, progress=progress, command=command)
+        print_sensitivity(points, out)
+        return 0
 
     from nassuite.pruning import prune_model
     from nassuite.terminal_models import print_pruned
 
-    pruned = prune_model(
-        settings,
-        out=out,
-        resume=arguments.resume is not None,
-        progress=progress,
-        command=["nassuite", *arguments.command_line],
-    )
+    assert settings is None or isinstance(settings, PruneSettings)
+    pruned = prune_model(settings, out=out, resume=resume, progress=progress, command=command)
     print_pruned(pruned)
     return 0 if pruned.met else EXIT_MISSED
+
+
+def _settings(
+    model: str, given: dict[str, Any], *, sensitivity: bool
+) -> PruneSettings | SensitivitySettings:
+    if not sensitivity:
+        return PruneSettings(model=model, **given)
+    known = {field.name for field in dataclasses.fields(SensitivitySettings)}
+    if others := [flag(field) for field in given if field not in known]:
+        raise InputError(f"--sensitivity prunes nothing: leave out {', '.join(others)}")
+    return SensitivitySettings(model=model, **given)

@@ -13,7 +13,7 @@ from torch import nn
 from nassuite.export import export_onnx
 from nassuite.latency.certificate import certify
 from nassuite.latency.cost import cost
-from nassuite.latency.meter import CALIBRATION, Measurement, Meter, normalised_ms
+from nassuite.latency.meter import CALIBRATION, Measurement, Meter
 from nassuite.latency.target import Target
 
 GoalKind = Literal["target_ms", "speedup", "target_macs", "target_params"]
@@ -63,7 +63,7 @@ class Judge:
     def __call__(self, network: nn.Module) -> Judged:
         goal = self.goal
         if not goal.of_latency:
-            left = self._share(network)
+            left = self.share(network)
             return Judged(left, left <= goal.wanted, f"{left:.1%} left")
         first, second = self._measured([self.dense, network])
         said = f"{second.p50_ms:.3g} ms of {first.p50_ms:.3g} ms"
@@ -72,17 +72,16 @@ class Judge:
             return Judged(left, left <= goal.aim, said)
         return Judged(second.percentile_ms(goal.percentile), meets_ms(second, goal), said)
 
-    def latencies_ms(self, networks: Sequence[nn.Module]) -> list[float]:
-        """Of each exported file, by the quick sampling that is for many networks: good to about 1 %."""
-        return normalised_ms(self._measured(networks, quick=True))
+    def quick_measurements(self, networks: Sequence[nn.Module]) -> list[Measurement]:
+        """Of the exported files, by the sampling that is for many networks: ratios are good to about 1 %."""
+        return self._measured(networks, quick=True)
 
-    def values(self, networks: Sequence[nn.Module], latencies_ms: Sequence[float]) -> list[float]:
-        """``Judged.value`` up to a factor, of networks whose latencies are known."""
-        return list(latencies_ms) if self.goal.of_latency else [self._share(n) for n in networks]
-
-    def _share(self, network: nn.Module) -> float:
+    def share(self, network: nn.Module) -> float:
+        """What is left of the dense network's MACs, or parameters where the goal is about those."""
         left, whole = cost(network, self.shape), cost(self.dense, self.shape)
-        return left.macs / whole.macs if self.goal.kind == "target_macs" else left.params / whole.params
+        if self.goal.kind == "target_params":
+            return left.params / whole.params
+        return left.macs / whole.macs
 
     def _measured(self, networks: Sequence[nn.Module], *, quick: bool = False) -> list[Measurement]:
         with tempfile.TemporaryDirectory() as folder:

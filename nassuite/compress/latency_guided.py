@@ -21,12 +21,13 @@ from nassuite.compress.goal import Judge, Judged
 from nassuite.compress.prune import Proven
 from nassuite.compress.surgery import Group, cut
 from nassuite.compress.widths import cuts_to, losses, lower_widths, step
+from nassuite.latency.meter import Measurement, normalised_ms
 from nassuite.progress import SILENT, Progress
 
 SHARES = (0.5, 0.75)
 """Of a group's width: what is measured of it. No step cuts a group to less than the first."""
-CHUNK = 8
-"""Networks exported and measured together."""
+CHUNK = 7
+"""Cuts exported and measured together, beside the present network: one process of the meter."""
 
 Curve = tuple[tuple[int, float], ...]
 """(width, figure) ascending in both; the last is the present network's."""
@@ -64,39 +65,56 @@ def measure_table(
     progress: Progress = SILENT,
 ) -> Table:
     """Measures every group of the network in ``proven`` at ``SHARES`` of its width; ``current`` is its own figure."""
-    options: list[tuple[Group | None, int]] = [(None, 0)]
-    options += [(group, width) for group in proven.groups for width in _trial_widths(group, align)]
+    options = [(group, width) for group in proven.groups for width in _trial_widths(group, align)]
     chunks = [options[i : i + CHUNK] for i in range(0, len(options), CHUNK)]
-    found: dict[tuple[str, int], tuple[float, float]] = {}
+    measured: list[list[Measurement]] = []
+    shares: list[float] = []
+    found: list[tuple[str, int]] = []
     for chunk in progress.track(chunks, "measuring each group"):
-        networks = [_cut_to(proven, scores, group, width) for group, width in chunk]
-        ms = judge.latencies_ms(networks)
-        for (group, width), *figures in zip(chunk, ms, judge.values(networks, ms), strict=True):
-            found[group.root if group else "", width] = (figures[0], figures[1])
-    present_ms, present_value = found.pop(("", 0))
-    curves: tuple[dict[str, Curve], dict[str, Curve]] = ({}, {})
-    for group in proven.groups:
-        widths = _trial_widths(group, align)
-        for which, present, scale in ((0, present_ms, 1.0), (1, present_value, current.value / present_value)):
-            figures = [found[group.root, width][which] * scale for width in widths]
-            curves[which][group.root] = _rising(widths, figures, group.width, present * scale)
-    return Table(*curves)
+        cuts = {(group.root, width): _cut_to(proven, scores, group, width) for group, width in chunk}
+        networks = [network for network in cuts.values() if network is not None]
+        found += [key for key, network in cuts.items() if network is not None]
+        measured.append(judge.quick_measurements([proven.dense, *networks]))
+        shares += [] if judge.goal.of_latency else [judge.share(network) for network in networks]
+    flat = normalised_ms([measurement for chunk in measured for measurement in chunk])
+    starts = np.cumsum([0, *(len(chunk) for chunk in measured)])[:-1]
+    # Of as many measurements as there are chunks: an error in it would be in what every group wins.
+    present_ms = float(np.median([flat[start] for start in starts]))
+    ms = [figure for position, figure in enumerate(flat) if position not in starts]
+    values = shares or [figure / present_ms * current.value for figure in ms]
+    return Table(
+        _curves(proven.groups, dict(zip(found, ms, strict=True)), present_ms),
+        _curves(proven.groups, dict(zip(found, values, strict=True)), current.value),
+    )
+
+
+def _curves(
+    groups: Sequence[Group], figures: Mapping[tuple[str, int], float], present: float
+) -> dict[str, Curve]:
+    curves = {}
+    for group in groups:
+        own = [(width, figure) for (root, width), figure in figures.items() if root == group.root]
+        curves[group.root] = rising([w for w, _ in own], [f for _, f in own], group.width, present)
+    return curves
 
 
 def _trial_widths(group: Group, align: int) -> list[int]:
     return lower_widths(group, align, SHARES)
 
 
-def _cut_to(proven: Proven, scores: Mapping[str, Tensor], group: Group | None, width: int) -> nn.Module:
-    if group is None:
-        return proven.dense
-    return cut(proven.dense, cuts_to([group], scores, {group.root: width}), proven.images)[0]
+def _cut_to(proven: Proven, scores: Mapping[str, Tensor], group: Group, width: int) -> nn.Module | None:
+    try:
+        return cut(proven.dense, cuts_to([group], scores, {group.root: width}), proven.images)[0]
+    except Exception:  # whatever torch-pruning stumbles over: the group does without this width
+        return None
 
 
-def _rising(widths: Sequence[int], figures: Sequence[float], width: int, present: float) -> Curve:
+def rising(widths: Sequence[int], figures: Sequence[float], width: int, present: float) -> Curve:
     """The nearest curve that never falls, and never exceeds the present figure: what noise does is not won."""
     from sklearn.isotonic import isotonic_regression
 
+    if not widths:
+        return ((width, present),)
     smooth = np.minimum(isotonic_regression(np.asarray(figures, np.float64)), present)
     return (*((w, float(figure)) for w, figure in zip(widths, smooth, strict=True)), (width, present))
 

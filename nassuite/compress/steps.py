@@ -223,7 +223,8 @@ def _by_table(
         network, record = prune_to(proven, config, scores, widths)
     else:
         reduction = (start - judge.goal.aim) / plan.steps
-        choices = candidates(proven.groups, table, align, aim=max(value - reduction, 0.0))
+        aim = max(value - reduction, judge.goal.aim)
+        choices = candidates(proven.groups, table, align, aim=aim)
 
         def tuned_accuracy(choice: Candidate, tried: nn.Module) -> float:
             def make() -> float:
