@@ -76,7 +76,8 @@ def prune_model(
     Validation images decide, test is read once, at the end. Raises InputError for anything wrong with the input,
     and where the target cannot be reached; nothing is left behind then.
     """
-    run, facts = RunDirectory(out), {}
+    run = RunDirectory(out)
+    facts: dict[str, Any] = {}
     if resume:
         settings, facts = read_settings(out / "prune.toml", PruneSettings, "pruning")
     elif settings is None:

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -66,7 +67,8 @@ def sensitivity(
 
     The first point is the network as it is, with an empty name. Raises InputError for anything wrong with the input.
     """
-    run, facts = RunDirectory(out), {}
+    run = RunDirectory(out)
+    facts: dict[str, Any] = {}
     path = out / "sensitivity.toml"
     if resume:
         settings, facts = read_settings(path, SensitivitySettings, "sensitivity analysis")

@@ -30,6 +30,8 @@ from nassuite.flow import budget_notes
 from nassuite.latency.certificate import check
 from nassuite.latency.meter import CALIBRATION, CERTIFICATE
 from nassuite.progress import SILENT
+from nassuite.prune_settings import PruneSettings
+from nassuite.pruning import prune_model
 from nassuite.report import read_report
 from nassuite.run_directory import STAGES, RunDirectory
 from nassuite.settings import Settings
@@ -143,6 +145,17 @@ def test_the_deployed_network_is_loaded_again(deployed, card):
         logits = nassuite.load(deployed)(torch.from_numpy(images)).numpy()
     expected = run_onnx(deployed / ("model.fp32.onnx" if cuts is None else "model.pruned.onnx"), images)
     assert abs(logits - expected).max() < 1e-3 * max(1.0, abs(expected).max())
+
+
+@pytest.mark.slow
+def test_a_deployed_model_is_pruned_further(deployed, tmp_path):
+    wanted = PruneSettings(model=str(deployed), target_macs=0.7, align="8", finetune_epochs=0)
+    found = prune_model(wanted, out=tmp_path / "out", meter=deterministic_meter)
+    assert found.rows[1].macs <= 0.7 * found.rows[0].macs
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = nassuite.load(tmp_path / "out")(images).numpy()
+    assert abs(run_onnx(tmp_path / "out" / "model.onnx", images.numpy()) - logits).max() < 1e-3
 
 
 def test_test_accuracy_on_the_card_is_that_of_the_image_files(tiny_run, deployed, card):

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nassuite.compress.prune import PruneConfig, prove, prune_proven
-from nassuite.compress.surgery import CONVOLUTIONS, TRANSPOSED, all_outputs
+from nassuite.compress.prune import Proven, PruneConfig, prove, prune_proven
+from nassuite.compress.surgery import TRANSPOSED, all_outputs
 from nassuite.compress.verify import scrambled
 from nassuite.errors import InputError
 from nassuite.export import onnx_bytes, onnx_parity
@@ -66,13 +66,8 @@ def coverage(
     return Coverage(
         model=name,
         shape=shape,
-        channels=sum(len(layer.weight) for layer in dense.modules() if _has_channels(layer)),
-        prunable=sum(
-            len(set(member.channels))
-            for group in proven.groups
-            for member in group.members
-            if member.side == "out" and _has_channels(dense.get_submodule(member.module))
-        ),
+        channels=sum(map(_channels, dense.modules())),
+        prunable=sum(_prunable(dense, proven).values()),
         groups=len(record.pruned),
         params_left=pruned_cost.params / dense_cost.params,
         macs_left=pruned_cost.macs / dense_cost.macs,
@@ -82,13 +77,26 @@ def coverage(
     )
 
 
-def _has_channels(layer: nn.Module) -> bool:
-    return isinstance(layer, (*CONVOLUTIONS, nn.Linear)) and not isinstance(layer, TRANSPOSED)
+def _channels(layer: nn.Module) -> int:
+    """The outputs of a layer that has a weight matrix or kernel, 0 for another."""
+    if isinstance(layer, TRANSPOSED):
+        return layer.out_channels
+    return next((len(p) for p in layer.parameters(recurse=False) if p.ndim > 1), 0)
+
+
+def _prunable(dense: nn.Module, proven: Proven) -> dict[str, int]:
+    """By layer, the outputs that are in a group."""
+    found: dict[str, set[int]] = {}
+    for group in proven.groups:
+        for member in group.members:
+            if member.side == "out" and _channels(dense.get_submodule(member.module)):
+                found.setdefault(member.module, set()).update(member.channels)
+    return {layer: len(channels) for layer, channels in found.items()}
 
 
 def _kind(reason: str) -> str:
     """A reason without its figures, so that equal ones count together."""
-    return reason.split(": the mask gate")[0].partition(" finds")[0] if reason.startswith("not exact: the") else reason
+    return reason.partition(" finds a relative")[0]
 
 
 class _Main(nn.Module):

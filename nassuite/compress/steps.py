@@ -128,7 +128,8 @@ def prune_in_steps(
     the goal turns out not to be reachable.
     """
     start = plan.remember("dense", lambda: prepared.value if prepared else _own_value(dense, plan))
-    current, record, value = dense, None, start
+    current, value = dense, start
+    record: PruneRecord | None = None
     proven = prepared.proven if prepared else None
     for number in count():
         found = plan.remember(

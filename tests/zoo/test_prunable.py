@@ -9,11 +9,11 @@ from nassuite.zoo.catalogue import NETWORKS
 from nassuite.zoo.create import check_size, parse_model
 
 QUICK = {
-    "lenet5": (16, 0.5),
+    "lenet5": (32, 0.5),
     "resnet20_cifar": (32, 0.9),
-    "mobilenet_v2(width_mult=0.25)": (32, 0.5),
+    "mobilenet_v2(width_mult=0.25)": (64, 0.5),
     "squeezenet1_1": (64, 0.9),
-    "shufflenet_v2(width_mult=0.5)": (32, 0.2),
+    "shufflenet_v2(width_mult=0.5)": (64, 0.2),
 }
 """Small forms of the families, the images' size, and the least share of the channels that must be prunable."""
 SIZES = (64, 96, 128, 224, 299, 512)
