@@ -86,7 +86,9 @@ def prune(
     if "align" in settings:
         settings["align"] = str(settings["align"])
     if isinstance(model, nn.Module):
-        return _prune_module(model, settings, example, batches, tune, accuracy, meter, progress)
+        return _prune_module(
+            model, settings, example, batches=batches, tune=tune, accuracy=accuracy, meter=meter, progress=progress
+        )
     for value, name in ((example, "example"), (batches, "batches"), (tune, "tune"), (accuracy, "accuracy")):
         if value is not None:
             raise InputError(f"{name} is for a module in memory: {model} takes its images from data=")
@@ -102,6 +104,7 @@ def _prune_module(
     model: nn.Module,
     given: dict[str, Any],
     example: Tensor | None,
+    *,
     batches: Iterable[tuple[Tensor, Tensor]] | None,
     tune: Callable[[nn.Module], Any] | None,
     accuracy: Callable[[nn.Module], float] | None,

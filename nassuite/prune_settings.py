@@ -48,7 +48,9 @@ class PruneSettings:
         choices=tuple(SCOPES),
     )
     importance: str | None = option(
-        None, "which channels go (default: taylor for --strategy latency, else magnitude)", choices=IMPORTANCES
+        None,
+        "which channels go (default: taylor for --strategy latency, else magnitude)",
+        choices=IMPORTANCES,
     )
     scope: str | None = option(
         None,
@@ -117,7 +119,9 @@ def _check_target(settings: PruneSettings) -> None:
         )
     strategy, scope = settings.strategy, settings.scope
     if name == "ratio" and strategy in ("latency", "netadapt"):
-        raise InputError(f"--ratio says how much goes, --strategy {strategy} finds it out: give another target")
+        raise InputError(
+            f"--ratio says how much goes, --strategy {strategy} finds it out: give another target"
+        )
     if strategy and scope and scope not in SCOPES[strategy]:
         fitting = next(other for other, scopes in SCOPES.items() if scope in scopes)
         raise InputError(f"--scope {scope} goes with --strategy {fitting}, not {strategy}")

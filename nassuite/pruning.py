@@ -26,10 +26,10 @@ from nassuite.errors import InputError
 from nassuite.latency.meter import Meter, measure
 from nassuite.latency.target import Target, vector_channels
 from nassuite.metrics import score
-from nassuite.pruning_source import Brought, bring_model
 from nassuite.progress import SILENT, Progress
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning_result import Pruned, read_result, write_result
+from nassuite.pruning_source import Brought, bring_model
 from nassuite.records import cpu_info
 from nassuite.run_directory import FileCheckpoints, RunDirectory, read_settings, remembering
 from nassuite.settings import to_table, write_toml
@@ -208,7 +208,11 @@ def _tune(task: _Task, network: nn.Module, step: int, last: bool) -> None:
     if epochs == 0:
         return
     config = TrainConfig(
-        epochs, settings.batch_size, settings.lr, seed=settings.seed + step, augment=default_augment(task.data)
+        epochs,
+        settings.batch_size,
+        settings.lr,
+        seed=settings.seed + step,
+        augment=default_augment(task.data),
     )
     train_network(
         network, task.data.train, config, resolution=task.data.size,

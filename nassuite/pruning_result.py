@@ -17,10 +17,10 @@ from nassuite.latency.certificate import Certificate, certify
 from nassuite.latency.cost import cost
 from nassuite.latency.meter import Measurement, Meter
 from nassuite.latency.target import Target
-from nassuite.pruning_source import Brought
 from nassuite.models import save_model
 from nassuite.progress import Progress
 from nassuite.prune_settings import PruneSettings
+from nassuite.pruning_source import Brought
 from nassuite.records import SCHEMA_VERSION, environment, read_json, write_json, write_text
 from nassuite.settings import to_table
 
@@ -70,7 +70,9 @@ def write_result(
     description = brought.description
     before = PruneRecord.from_json(description.cuts) if description.cuts else None
     save_model(out, pruned, dataclasses.replace(description, cuts=merged(before, record).to_json()))
-    rows, measurements = _rows(out, brought, pruned, target, meter, progress, settings.seed)
+    rows, measurements = _rows(
+        out, brought, pruned, target=target, meter=meter, progress=progress, seed=settings.seed
+    )
     met = True
     kind, wanted = settings.target
     if kind == "target_ms":
@@ -102,6 +104,7 @@ def _rows(
     out: Path,
     brought: Brought,
     pruned: nn.Module,
+    *,
     target: Target,
     meter: Meter,
     progress: Progress,
@@ -142,9 +145,7 @@ def read_result(out: Path) -> Pruned:
                 Measurement.from_json(stored["measurement"]), stored["budget_ms"],
                 percentile=stored["percentile"], confidence=stored["confidence"],
             )  # fmt: skip
-        return Pruned(
-            out, (dense, pruned), PruneRecord.from_json(value["record"]), value["met"], certificate
-        )
+        return Pruned(out, (dense, pruned), PruneRecord.from_json(value["record"]), value["met"], certificate)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{out / 'pruning.json'} is damaged ({error}): delete it, and --resume makes it"

@@ -59,7 +59,9 @@ def bring_model(
         for given, name in ((weights, "--weights"), (size, "--size")):
             if given is not None:
                 raise InputError(f"{name} is for a network by name: the folder {model} has its own")
-        return _from_folder(Path(model), data, train_images, seed, command, progress)
+        return _from_folder(
+            Path(model), data, train_images=train_images, seed=seed, command=command, progress=progress
+        )
     if not data:
         raise InputError(f"{model}: give --data, the images that it is for")
     if ":" not in model:
@@ -74,7 +76,7 @@ def is_folder(model: str) -> bool:
 
 
 def _from_folder(
-    folder: Path, data: str, train_images: int | None, seed: int, command: str, progress: Progress
+    folder: Path, data: str, *, train_images: int | None, seed: int, command: str, progress: Progress
 ) -> Brought:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder, and no name of a network")
@@ -116,7 +118,9 @@ def _by_name(model: str, weights: str | None, data: Data, seed: int, progress: P
     check_size(network, data.in_chans, (data.size, data.size), name)
     mean, std = data.mean, data.std
     if weights is None:
-        progress.say(f"{name}: no --weights, so these are random: times and sizes will be right, accuracies not")
+        progress.say(
+            f"{name}: no --weights, so these are random: times and sizes will be right, accuracies not"
+        )
     else:
         for line in load_weights(network, weights, verbose=progress.verbose):
             progress.say(f"--weights {weights}: {line}")

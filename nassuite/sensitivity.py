@@ -19,14 +19,13 @@ from torch import nn
 from nassuite.compress.importance import OF_THE_LOSS
 from nassuite.compress.prune import Proven, channel_scores, prove, prune_to
 from nassuite.compress.widths import PruneConfig, lower_widths
-from nassuite.data import Data
 from nassuite.errors import InputError
 from nassuite.latency.cost import cost
 from nassuite.metrics import score
-from nassuite.pruning_source import bring_model
 from nassuite.progress import SILENT, Progress
 from nassuite.prune_settings import PruneSettings, SensitivitySettings
 from nassuite.pruning import SCORING_IMAGES, check_facts, resolved
+from nassuite.pruning_source import Brought, bring_model
 from nassuite.records import write_bytes, write_text
 from nassuite.run_directory import RunDirectory, read_settings, remembering
 from nassuite.settings import to_table, write_toml
@@ -76,7 +75,9 @@ def sensitivity(
         raise InputError("no settings: give a model, or --resume")
     else:
         if path.is_file():
-            raise InputError(f"--out {out} was begun before: continue it with --resume {out}, or give another")
+            raise InputError(
+                f"--out {out} was begun before: continue it with --resume {out}, or give another"
+            )
         run.check_new()
         facts = {"command": shlex.join(command) if command else "sensitivity(...)"}
         whole, _ = resolved(PruneSettings(**dataclasses.asdict(settings), ratio=0.5), progress)
@@ -88,17 +89,17 @@ def sensitivity(
     check_facts(facts, brought, out)
     config = PruneConfig(0.0, settings.importance, "local", int(settings.align), settings.seed)  # type: ignore[arg-type]
     progress.say("looking for the channels that can be cut exactly")
-    proven = prove(
-        brought.model, config, example=next(brought.data.val.batches(8, channels_last=False))[0]
-    )
+    proven = prove(brought.model, config, example=next(brought.data.val.batches(8, channels_last=False))[0])
     if not proven.groups:
-        raise InputError(f"{settings.model}: nothing of it can be pruned exactly with --align {settings.align}")
+        raise InputError(
+            f"{settings.model}: nothing of it can be pruned exactly with --align {settings.align}"
+        )
     if not resume:
         run.create()
     with run.locked():
         if not resume:
             write_toml(path, {**facts, "settings": to_table(settings)})
-        points = _points(proven, config, brought.data, brought.shape, out, progress)
+        points = _points(proven, config, brought, out, progress)
         write_text(out / "sensitivity.csv", as_csv(points))
         svg, png = figure(points)
         write_bytes(out / "sensitivity.svg", svg)
@@ -109,11 +110,11 @@ def sensitivity(
 def _points(
     proven: Proven,
     config: PruneConfig,
-    data: Data,
-    shape: tuple[int, int, int],
+    brought: Brought,
     out: Path,
     progress: Progress,
 ) -> list[Point]:
+    data, shape = brought.data, brought.shape
     scoring = data.train.subset(SCORING_IMAGES, config.seed)
     batches = scoring.batches(128) if config.importance in OF_THE_LOSS else None
     scores = channel_scores(proven, config, batches=batches)
@@ -145,7 +146,9 @@ def as_csv(points: Sequence[Point]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["layer", "channels", "kept", "ratio", "accuracy", "macs_left"])
     for p in points:
-        writer.writerow([p.layer, p.before, p.after, f"{p.ratio:.4f}", f"{p.accuracy:.4f}", f"{p.macs_left:.4f}"])
+        writer.writerow(
+            [p.layer, p.before, p.after, f"{p.ratio:.4f}", f"{p.accuracy:.4f}", f"{p.macs_left:.4f}"]
+        )
     return text.getvalue()
 
 

@@ -156,7 +156,9 @@ def print_sensitivity(points: Sequence[Point], folder: Path) -> None:
         table.add_row(layer, str(own[0].before), *row)
     out = console()
     out.print(table)
-    out.print("to spare: what can go from this layer alone, without fine-tuning, for a point of accuracy at most")
+    out.print(
+        "to spare: what can go from this layer alone, without fine-tuning, for a point of accuracy at most"
+    )
     out.print(f"points {folder / 'sensitivity.csv'}, drawn in {folder / 'sensitivity.png'}")
 
 

@@ -87,15 +87,26 @@ def main() -> None:
     rows = {row["model"]: row for row in read_json(path)["networks"]} if path.is_file() else {}
     missing = [name for name in arguments.only if name not in rows]
     command = shlex.join(["python", *sys.argv])
-    for name in Progress().track(missing, "networks", total=len(arguments.only), done=len(arguments.only) - len(missing)):
+    for name in Progress().track(
+        missing, "networks", total=len(arguments.only), done=len(arguments.only) - len(missing)
+    ):
         rows[name] = tried(name)
         ordered = [rows[known] for known in sorted(rows)]
         write_json(
-            path, {"schema_version": SCHEMA_VERSION, "command": command, "environment": environment(), "networks": ordered}
+            path,
+            {
+                "schema_version": SCHEMA_VERSION,
+                "command": command,
+                "environment": environment(),
+                "networks": ordered,
+            },
         )
         write_text(arguments.out / "report.md", markdown(ordered, command))
     failed = [name for name in arguments.only if "error" in rows[name]]
-    print(f"{len(arguments.only) - len(failed)} of {len(arguments.only)} networks pass" + (f"; not: {', '.join(failed)}" if failed else ""))
+    print(
+        f"{len(arguments.only) - len(failed)} of {len(arguments.only)} networks pass"
+        + (f"; not: {', '.join(failed)}" if failed else "")
+    )
     sys.exit(bool(failed))
 
 

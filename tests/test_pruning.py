@@ -128,14 +128,19 @@ def test_epochs_are_divided_and_none_is_lost():
     for steps in range(1, 6):
         for epochs in range(8):
             for last in range(steps + 3):
-                given = [epochs_after(step, step == last, steps=steps, epochs=epochs) for step in range(last + 1)]
+                given = [
+                    epochs_after(step, step == last, steps=steps, epochs=epochs) for step in range(last + 1)
+                ]
                 assert sum(given) == epochs
                 assert given[-1] == max(given)
 
 
 def test_what_cannot_be_reached_is_said_before_anything_is_written(trained, tmp_path):
     for changes, message in (
-        ({"target_ms": 1e-6}, "no pruning reaches target-ms 1e-06: with every channel removed that can be it is"),
+        (
+            {"target_ms": 1e-6},
+            "no pruning reaches target-ms 1e-06: with every channel removed that can be it is",
+        ),
         ({"target_ms": 1e6}, "meets it as it is"),
         ({"target_macs": 0.5, "align": "512"}, "nothing of it can be pruned exactly"),
     ):
@@ -155,7 +160,10 @@ def test_what_cannot_be_reached_is_said_before_anything_is_written(trained, tmp_
         (["RUN", "--ratio", "0.5", "--align", "0"], "--align 0"),
         (["RUN", "--ratio", "0.5", "--align", "many"], "--align many"),
         (["RUN", "--ratio", "0.5", "--strategy", "latency"], "give another target"),
-        (["RUN", "--speedup", "2", "--strategy", "uniform", "--scope", "global"], "goes with --strategy global"),
+        (
+            ["RUN", "--speedup", "2", "--strategy", "uniform", "--scope", "global"],
+            "goes with --strategy global",
+        ),
         (["RUN", "--ratio", "0.5", "--data", "folder:/nowhere"], "/nowhere"),
         (["RUN", "--ratio", "0.5", "--weights", "w.pt"], "has its own"),
         (["--ratio", "0.5"], "no model"),
@@ -165,7 +173,10 @@ def test_what_cannot_be_reached_is_said_before_anything_is_written(trained, tmp_
         (["espnet", "--ratio", "0.5", "--data", "digits"], "takes classifiers"),
         (["small_networks:raising", "--ratio", "0.5", "--data", "digits"], "raised RuntimeError: the moon"),
         (["small_networks:of_seven_classes", "--ratio", "0.5", "--data", "digits"], "logits of 10 classes"),
-        (["small_networks:unprunable", "--ratio", "0.5", "--data", "digits", "--size", "16"], "nothing of it"),
+        (
+            ["small_networks:unprunable", "--ratio", "0.5", "--data", "digits", "--size", "16"],
+            "nothing of it",
+        ),
         (["--resume", "/nowhere"], "is no pruning"),
         (["--resume", "RUN", "--ratio", "0.5"], "leave out --ratio"),
     ],
@@ -182,7 +193,18 @@ def test_refused_in_one_line(trained, tmp_path, arguments, message, capsys):
 
 def test_weights_of_another_shape_are_named(trained, tmp_path, capsys):
     weights = str(trained / "model.safetensors")
-    command = ["prune", "resnet20_cifar", "--ratio", "0.5", "--data", "digits", "--size", "16", "--weights", weights]
+    command = [
+        "prune",
+        "resnet20_cifar",
+        "--ratio",
+        "0.5",
+        "--data",
+        "digits",
+        "--size",
+        "16",
+        "--weights",
+        weights,
+    ]
     assert main([*command, "--out", str(tmp_path / "out")]) == 2
     assert f"{weights} does not fit" in capsys.readouterr().err
 
@@ -193,7 +215,9 @@ def test_a_network_by_name_with_weights_is_the_trained_one(trained, tmp_path):
         train_images=128, seed=3, ratio=0.25,
     )  # fmt: skip
     by_name = prune_model(settings, out=tmp_path / "name", meter=deterministic_meter)
-    by_folder = prune_model(settings_for(trained, ratio=0.25, seed=3), out=tmp_path / "folder", meter=deterministic_meter)
+    by_folder = prune_model(
+        settings_for(trained, ratio=0.25, seed=3), out=tmp_path / "folder", meter=deterministic_meter
+    )
     assert by_name.record.history == by_folder.record.history
     theirs = load_model(by_name.folder).state_dict()
     for name, tensor in load_model(by_folder.folder).state_dict().items():

@@ -8,7 +8,9 @@ from nassuite.cli import main
 from nassuite.prune_settings import SensitivitySettings
 from nassuite.sensitivity import Point, as_csv, figure, sensitivity
 
-SETTINGS = SensitivitySettings(model="small_networks:plain", data="digits", size=16, train_images=64, align="8")
+SETTINGS = SensitivitySettings(
+    model="small_networks:plain", data="digits", size=16, train_images=64, align="8"
+)
 
 
 def test_each_layer_alone_at_each_width_and_resumed_the_same(tmp_path):

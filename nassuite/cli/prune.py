@@ -83,9 +83,7 @@ def _prune(arguments: argparse.Namespace) -> int:
     return 0 if pruned.met else EXIT_MISSED
 
 
-def _settings(
-    model: str, given: dict[str, Any], *, sensitivity: bool
-) -> PruneSettings | SensitivitySettings:
+def _settings(model: str, given: dict[str, Any], *, sensitivity: bool) -> PruneSettings | SensitivitySettings:
     if not sensitivity:
         return PruneSettings(model=model, **given)
     known = {field.name for field in dataclasses.fields(SensitivitySettings)}

@@ -210,9 +210,7 @@ def _smallest_ratio(proven: Proven, plan: Plan, judge: Judge, number: int, *, st
     return best
 
 
-def _by_table(
-    proven: Proven, plan: Plan, judge: Judge, number: int, *, start: float, value: float
-) -> Step:
+def _by_table(proven: Proven, plan: Plan, judge: Judge, number: int, *, start: float, value: float) -> Step:
     """One step of "latency" or "netadapt"; steps past the planned ones aim at the goal itself."""
     align, current = plan.config.align, Judged(value, False, "")
     scores = channel_scores(proven, plan.config, batches=plan.batches())

@@ -43,9 +43,7 @@ def masked(dense: nn.Module, kept: dict[str, Tensor]) -> nn.Module:
 def mask_difference(dense: nn.Module, pruned: nn.Module, kept: dict[str, Tensor], images: Tensor) -> float:
     """Largest difference between the pruned and the masked model's outputs, relative to their scale."""
     differences = [0.0]
-    for expected, found in zip(
-        _outputs(masked(dense, kept), images), _outputs(pruned, images), strict=True
-    ):
+    for expected, found in zip(_outputs(masked(dense, kept), images), _outputs(pruned, images), strict=True):
         if expected.shape != found.shape:
             return float("inf")
         difference = (expected - found).abs().max() / expected.abs().max().clamp_min(1e-12)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nassuite.compress.latency_guided import SHARES, Table, rising, choose_widths, read, widest_within
+from nassuite.compress.latency_guided import SHARES, Table, choose_widths, read, rising, widest_within
 from nassuite.compress.netadapt import candidates
 from nassuite.compress.surgery import Group
 from nassuite.compress.widths import losses, lower_widths
