@@ -79,7 +79,8 @@ def prune_model(
     run = RunDirectory(out)
     facts: dict[str, Any] = {}
     if resume:
-        settings, facts = read_settings(out / "prune.toml", PruneSettings, "pruning")
+        found = read_settings(out / "prune.toml", PruneSettings, "pruning")
+        settings, facts = found
     elif settings is None:
         raise InputError("no settings: give a model, or --resume")
     else:

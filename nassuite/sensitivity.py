@@ -70,7 +70,8 @@ def sensitivity(
     facts: dict[str, Any] = {}
     path = out / "sensitivity.toml"
     if resume:
-        settings, facts = read_settings(path, SensitivitySettings, "sensitivity analysis")
+        found = read_settings(path, SensitivitySettings, "sensitivity analysis")
+        settings, facts = found
     elif settings is None:
         raise InputError("no settings: give a model, or --resume")
     else:

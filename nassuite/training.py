@@ -54,7 +54,8 @@ def train_model(
     """
     run = RunDirectory(out)
     if resume:
-        settings, facts = read_settings(out / "train.toml", TrainSettings, "training")
+        found = read_settings(out / "train.toml", TrainSettings, "training")
+        settings, facts = found
     elif settings is None:
         raise InputError("no settings: give a network, or --resume")
     else:
