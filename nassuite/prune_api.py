@@ -87,7 +87,14 @@ def prune(
         settings["align"] = str(settings["align"])
     if isinstance(model, nn.Module):
         return _prune_module(
-            model, settings, example, batches=batches, tune=tune, accuracy=accuracy, meter=meter, progress=progress
+            model,
+            settings,
+            example,
+            batches=batches,
+            tune=tune,
+            accuracy=accuracy,
+            meter=meter,
+            progress=progress,
         )
     for value, name in ((example, "example"), (batches, "batches"), (tune, "tune"), (accuracy, "accuracy")):
         if value is not None:
