@@ -35,7 +35,7 @@ SMALL_IMAGES = 64
 
 def prepare_classifier(settings: TrainSettings, progress: Progress) -> Job:
     """Reads the images, builds the network and its teacher. Raises InputError for anything that does not fit."""
-    _check_kind(settings.model)
+    check_kind(settings.model, "train")
     data = load_data(
         DataConfig(settings.data, size=settings.size, seed=settings.seed, train_images=settings.train_images),
         progress=progress,
@@ -95,10 +95,11 @@ def _as_it_runs(model: str, network: Normalised) -> tuple[str, Normalised]:
     return _typed(name, {key: value for key, value in config.items() if key != "converted"}), network
 
 
-def _check_kind(model: str) -> None:
+def check_kind(model: str, command: str) -> None:
+    """Raises InputError for a network of the zoo that is no classifier."""
     kind = "classification" if ":" in model else NETWORKS[parse_model(model)[0]].kind
     if kind != "classification":
-        raise InputError(f"{model} is a {kind} network: nassuite train takes classifiers")
+        raise InputError(f"{model} is a {kind} network: nassuite {command} takes classifiers")
 
 
 def _network(settings: TrainSettings, data: Data, progress: Progress) -> Normalised:
@@ -165,7 +166,8 @@ def _finish(
     save_model(
         out, model,
         Description(
-            name, len(data.labels), data.in_chans, data.size, data.mean, data.std, data.labels
+            name, len(data.labels), data.in_chans, data.size, data.mean, data.std, data.labels,
+            trained_on={"name": settings.data, "seed": settings.seed, "train_images": settings.train_images},
         ),
     )  # fmt: skip
     images = next(data.val.batches(256, channels_last=False))[0]

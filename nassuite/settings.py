@@ -108,7 +108,7 @@ def check_choices(settings: Any) -> None:
     for field in dataclasses.fields(settings):
         choices = field.metadata.get("choices")
         value = getattr(settings, field.name)
-        if choices and value not in choices:
+        if choices and value is not None and value not in choices:
             raise InputError(f"{flag(field.name)} {value!r}: expected one of {', '.join(map(str, choices))}")
 
 

@@ -16,9 +16,9 @@ from nassuite.classifying import prepare_classifier
 from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
 from nassuite.records import read_json
-from nassuite.run_directory import RunDirectory
+from nassuite.run_directory import RunDirectory, read_settings
 from nassuite.segmenting import MASKS, prepare_segmentation
-from nassuite.settings import from_table, read_toml, to_table, write_toml
+from nassuite.settings import to_table, write_toml
 from nassuite.train_settings import TrainSettings
 
 
@@ -54,7 +54,8 @@ def train_model(
     """
     run = RunDirectory(out)
     if resume:
-        settings, facts = _read_settings(out)
+        found = read_settings(out / "train.toml", TrainSettings, "training")
+        settings, facts = found
     elif settings is None:
         raise InputError("no settings: give a network, or --resume")
     else:
@@ -76,17 +77,6 @@ def train_model(
         if not (out / "result.json").is_file():
             job.run(out)
         return _read_result(out, job.settings)
-
-
-def _read_settings(out: Path) -> tuple[TrainSettings, dict[str, Any]]:
-    path = out / "train.toml"
-    if not path.is_file():
-        raise InputError(f"{out} is no training: it has no train.toml")
-    table = read_toml(path)
-    values = table.pop("settings", None)
-    if not isinstance(values, dict):
-        raise InputError(f"{path} is damaged: it lacks settings")
-    return TrainSettings(**from_table(values, str(path), TrainSettings)), table
 
 
 def _read_result(out: Path, settings: TrainSettings) -> Trained:

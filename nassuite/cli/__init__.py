@@ -43,7 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _how_to_go_on(parsed: argparse.Namespace) -> str:
     run = getattr(parsed, "started", None)
     if run is not None:
-        for command, file in (("search", "study.toml"), ("train", "train.toml")):
+        for command, file in (
+            ("search", "study.toml"),
+            ("train", "train.toml"),
+            ("prune", "prune.toml"),
+            ("prune", "sensitivity.toml"),
+        ):
             if os.path.isfile(run / file):  # that of pathlib raises for odd names
                 return f"; go on with: nassuite {command} --resume {shlex.quote(str(run))}"
     return ""
