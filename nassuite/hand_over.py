@@ -64,14 +64,15 @@ def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
     variants = deploy.export_variants(
         dense, pruned, arch, flow.data, folder, metric=settings.metric, progress=flow.progress
     )
+    variants = deploy.scored_in(flow.target, variants, arch, flow.data, metric=settings.metric)
     variants = deploy.certify_variants(
         variants, budget, flow.meter, flow.target, percentile=settings.percentile,
         confidence=settings.confidence, progress=flow.progress, seed=settings.seed,
     )  # fmt: skip
     chosen = deploy.choose_variant(variants)
     deploy_card.write(
-        folder, variants, chosen, arch=arch, data=flow.data, budget_ms=budget, metric=settings.metric,
-        prune_record=record.to_json(),
+        folder, variants, chosen, arch=arch, data=flow.data, budget_ms=budget, target=flow.target,
+        metric=settings.metric, prune_record=record.to_json(),
     )  # fmt: skip
 
 
@@ -125,7 +126,8 @@ def _pruned(flow: Flow, arch: Arch, dense: Any) -> tuple[Any, PruneRecord]:
         return replay(dense, record), record
     pruned, record = deploy.prune_winner(
         dense, arch, flow.data, flow.settings.prune,
-        meter=flow.meter, target=flow.target, seed=flow.settings.seed,
+        # By hand a measurement is a walk to the device: the certificate's is the only one for these files.
+        meter=None if flow.by_hand else flow.meter, target=flow.target, seed=flow.settings.seed,
     )  # fmt: skip
     write_json(path, record.to_json())
     return pruned, record

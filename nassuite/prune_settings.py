@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nassuite.errors import InputError
-from nassuite.settings import check_choices, check_least, check_seed, flag, option
+from nassuite.settings import (
+    ONNX_RUNTIMES,
+    PRECISIONS,
+    check_choices,
+    check_least,
+    check_seed,
+    check_target,
+    flag,
+    option,
+)
 
 TARGETS = ("target_ms", "speedup", "target_macs", "target_params", "ratio")
 
@@ -31,13 +40,23 @@ class PruneSettings:
     finetune_epochs: int = option(3, "epochs of distillation from the dense model, 0 for none")
     batch_size: int = option(128, "images in a step")
     lr: float = option(0.02, "peak learning rate")
+    runtime: str = option(
+        "onnxruntime", "what the exported file runs on; auto: the fastest here", choices=("auto", *ONNX_RUNTIMES)
+    )
+    precision: str | None = option(
+        None, "what it calculates in (default: f32; with auto: the fastest that is right)", choices=PRECISIONS
+    )
     threads: int = option(1, "threads of the runtime")
+    target: str | None = option(
+        None, "where latencies are: an imported device, or ssh:user@host (default: this machine)"
+    )
     percentile: int = option(50, "the latency percentile that has to keep --target-ms", choices=(50, 90))
     device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"))
     seed: int = option(0, "seed of everything random")
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_target(self)
         check_seed(self.seed)
         check_least(self, {"align": 1, "finetune_epochs": 0, "batch_size": 2, "threads": 1})
         given = [name for name in TARGETS if getattr(self, name) is not None]
@@ -55,5 +74,6 @@ class PruneSettings:
             raise InputError(f"--lr {self.lr:g}: expected a positive number")
 
     @property
-    def target(self) -> tuple[str, float]:
+    def goal(self) -> tuple[str, float]:
+        """Which of ``TARGETS`` was given, and its value."""
         return next((name, getattr(self, name)) for name in TARGETS if getattr(self, name) is not None)

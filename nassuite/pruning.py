@@ -9,7 +9,9 @@ model and measured again.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +24,18 @@ from nassuite.data import Data, DataConfig, default_augment, load_data
 from nassuite.errors import InputError
 from nassuite.export import export_onnx
 from nassuite.latency.certificate import Certificate, certify
+from nassuite.latency.choice import chosen_target
 from nassuite.latency.cost import Cost, cost
+from nassuite.latency.devices import StoredMeter
 from nassuite.latency.meter import Measurement, Meter, measure
+from nassuite.latency.remote import meter_of
 from nassuite.latency.target import Target
 from nassuite.models import Description, load_model, read_description, save_model
 from nassuite.nn.network import Normalised
 from nassuite.progress import SILENT, Progress
 from nassuite.prune_settings import PruneSettings
 from nassuite.records import SCHEMA_VERSION, environment, write_json, write_text
-from nassuite.run_directory import FileCheckpoints, RunDirectory
+from nassuite.run_directory import FileCheckpoints, RunDirectory, read_record
 from nassuite.settings import read_toml, to_table
 from nassuite.train.distill import SoftLabels, train_network
 from nassuite.train.loop import TrainConfig
@@ -38,6 +43,8 @@ from nassuite.training_job import cuda_or_cpu
 
 GRID = tuple(n / 20 for n in range(1, 20))
 TAYLOR_IMAGES = 1024
+WAITING = "waiting.json"
+"""Beside what a pruning has so far, while something of it is measured on another device."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,11 @@ class _Task:
     progress: Progress
 
     @property
+    def by_hand(self) -> bool:
+        """Whether somebody has to carry what is to be measured to a device."""
+        return isinstance(self.meter, StoredMeter)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         return self.data.in_chans, self.data.size, self.data.size
 
@@ -90,22 +102,57 @@ def prune_model(
     Raises InputError for anything wrong with the input, and where no ratio meets the target.
     """
     run = RunDirectory(out)
-    run.check_new()
-    target = Target(threads=settings.threads)
+    begun = _waits(settings, out)
+    if not begun:
+        run.check_new()
     description = read_description(Path(settings.model))
     if description.cuts is not None:
         raise InputError(
             f"{settings.model} is pruned already: prune the model that it was made of, to a further target"
         )
     data = _data(settings, description, progress)
-    task = _Task(settings, data, load_model(settings.model), target, meter, progress)
+    dense = load_model(settings.model)
+    target, meter = _where(settings, dense, data, out, meter=meter, progress=progress)
+    task = _Task(settings, data, dense, target, meter, progress)
+    if task.by_hand and not begun:
+        run.create()
+        write_json(out / WAITING, to_table(settings))
     pruned, record = _smallest_ratio(task, *_proven(task))
-    run.create()
+    if not task.by_hand:
+        run.create()
     with run.locked():
         _finetune(task, pruned, out)
         assert isinstance(pruned, Normalised)
         save_model(out, pruned, dataclasses.replace(description, cuts=record.to_json()))
-        return _finish(task, pruned, record, out)
+        finished = _finish(task, pruned, record, out)
+        (out / WAITING).unlink(missing_ok=True)
+        return finished
+
+
+def _waits(settings: PruneSettings, out: Path) -> bool:
+    """Whether this very pruning began in ``out``, and went to have something measured on a device."""
+    path = out / WAITING
+    if not path.is_file():
+        return False
+    if read_record(path) != to_table(settings):
+        raise InputError(f"--out {out}: another pruning waits there for its device: give another --out")
+    return True
+
+
+def _where(
+    settings: PruneSettings, dense: nn.Module, data: Data, out: Path, *, meter: Meter, progress: Progress
+) -> tuple[Target, Meter]:
+    """What latencies are of, and what measures there; ``auto`` is decided by the dense model on known images."""
+    if settings.target is not None:
+        again = f"give the same nassuite prune command again, with --out {shlex.quote(str(out))}"
+        return meter_of(settings.target, threads=settings.threads, folder=out / "device", go_on=again)
+    shape = (data.in_chans, data.size, data.size)
+    target = chosen_target(
+        settings.runtime, settings.precision, threads=settings.threads, progress=progress,
+        export=lambda path: export_onnx(dense, path, input_shape=shape, check=False),
+        images=next(data.val.batches(256, channels_last=False))[0].numpy(),
+    )  # fmt: skip
+    return target, meter
 
 
 def _data(settings: PruneSettings, description: Description, progress: Progress) -> Data:
@@ -136,7 +183,7 @@ def _proven(task: _Task) -> tuple[Proven, PruneConfig]:
 
 def _smallest_ratio(task: _Task, proven: Proven, config: PruneConfig) -> tuple[nn.Module, PruneRecord]:
     """The least pruned candidate of the grid that meets the target."""
-    settings, (name, wanted) = task.settings, task.settings.target
+    settings, (name, wanted) = task.settings, task.settings.goal
 
     def candidate(ratio: float) -> tuple[nn.Module, PruneRecord]:
         taylor = settings.importance == "taylor"
@@ -147,6 +194,9 @@ def _smallest_ratio(task: _Task, proven: Proven, config: PruneConfig) -> tuple[n
 
     if name == "ratio":
         return candidate(wanted)
+    if task.by_hand and name in ("target_ms", "speedup"):
+        # All at once: one walk to the device instead of one for each step of the bisection.
+        _measured(task, [task.dense, *(candidate(ratio)[0] for ratio in GRID)])
     low, high, best, said = 0, len(GRID) - 1, None, ""
     while low <= high:
         middle = (low + high) // 2
@@ -167,17 +217,21 @@ def _smallest_ratio(task: _Task, proven: Proven, config: PruneConfig) -> tuple[n
 
 def _meets(task: _Task, pruned: nn.Module) -> tuple[bool, str]:
     """Whether a candidate meets the target, and what was found."""
-    name, wanted = task.settings.target
+    name, wanted = task.settings.goal
     if name in ("target_macs", "target_params"):
         left = _share(cost(pruned, task.shape), cost(task.dense, task.shape), name)
         return left <= wanted, f"{left:.1%} left"
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / "dense.onnx", Path(folder) / "pruned.onnx"]
-        for model, path in zip((task.dense, pruned), paths, strict=True):
-            export_onnx(model, path, input_shape=task.shape, check=False)
-        first, second = task.meter(paths, task.target, seed=task.settings.seed)
+    first, second = _measured(task, [task.dense, pruned])
     met = _meets_latency(first, second, task.settings)
     return met, f"{second.p50_ms:.3g} ms of {first.p50_ms:.3g} ms"
+
+
+def _measured(task: _Task, models: Sequence[nn.Module]) -> list[Measurement]:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.onnx" for number in range(len(models))]
+        for model, path in zip(models, paths, strict=True):
+            export_onnx(model, path, input_shape=task.shape, check=False)
+        return task.meter(paths, task.target, seed=task.settings.seed)
 
 
 def _share(left: Cost, whole: Cost, name: str) -> float:
@@ -185,7 +239,7 @@ def _share(left: Cost, whole: Cost, name: str) -> float:
 
 
 def _meets_latency(dense: Measurement, pruned: Measurement, settings: PruneSettings) -> bool:
-    name, wanted = settings.target
+    name, wanted = settings.goal
     if name == "speedup":
         return dense.ratio / pruned.ratio >= wanted
     return pruned.percentile_ms(settings.percentile) <= wanted
@@ -221,7 +275,7 @@ def _finish(task: _Task, pruned: nn.Module, record: PruneRecord, out: Path) -> P
     for name, model, path, m in zip(
         ("dense", "pruned"), (task.dense, pruned), paths, measurements, strict=True
     ):
-        val, test = (evaluate_file(path, split) for split in (data.val, data.test))
+        val, test = (evaluate_file(path, split, target=task.target) for split in (data.val, data.test))
         counted = cost(model, task.shape)
         rows.append(
             Row(
@@ -230,7 +284,7 @@ def _finish(task: _Task, pruned: nn.Module, record: PruneRecord, out: Path) -> P
             )
         )  # fmt: skip
     certificate, met = None, True
-    kind, wanted = settings.target
+    kind, wanted = settings.goal
     if kind == "target_ms":
         certificate = certify(measurements[1], wanted, percentile=settings.percentile)
         met = certificate.verdict == "pass"

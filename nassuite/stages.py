@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nassuite.flow import Flow
-from nassuite.latency.calibrate import calibration_archs, measure_archs
+from nassuite.latency.calibrate import Sample, calibration_archs, measure_archs
 from nassuite.latency.certificate import certify
 from nassuite.latency.cost import cost
 from nassuite.latency.features import layers
@@ -36,12 +36,20 @@ HOPELESS = 0.8
 
 def calibrate(flow: Flow) -> None:
     """Measures architectures for the predictor, prints its held-out error, says which budgets are hopeless."""
-    archs = calibration_archs(flow.space, flow.settings.calibration, flow.settings.seed)
-    measure_archs(
-        archs, flow.export, flow.meter, flow.target,
-        known=flow.samples, save=lambda s: append_jsonl(flow.run.samples, s.to_json()),
-        progress=flow.progress, seed=flow.settings.seed,
-    )  # fmt: skip
+    def save(sample: Sample) -> None:
+        append_jsonl(flow.run.samples, sample.to_json())
+
+    if flow.by_hand:
+        known = {sample.arch for sample in flow.samples}
+        for sample in flow.samples_of_device():
+            if sample.arch not in known:
+                save(sample)
+    else:
+        archs = calibration_archs(flow.space, flow.settings.calibration, flow.settings.seed)
+        measure_archs(
+            archs, flow.export, flow.meter, flow.target,
+            known=flow.samples, save=save, progress=flow.progress, seed=flow.settings.seed,
+        )  # fmt: skip
     flow.__dict__.pop("samples", None)  # read again, now with the new ones
     if flow.run.predictor.exists():
         return
