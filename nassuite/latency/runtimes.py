@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+CAPABILITIES = {"bf16": "BF16", "f16": "FP16"}
 OPENVINO_KINDS = {
     "f32": "tensor(float)", "f16": "tensor(float16)", "f64": "tensor(double)",
     "u8": "tensor(uint8)", "i8": "tensor(int8)", "i64": "tensor(int64)",
@@ -26,7 +27,8 @@ def open_openvino(path: str, settings: dict[str, Any]) -> tuple[list[Any], Any]:
 
     precision = settings["precision"]
     core = openvino.Core()
-    if precision != "f32" and precision.upper() not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    needed = CAPABILITIES.get(precision)
+    if needed and needed not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise RuntimeError(f"this CPU has no {precision}")
     # Without the hint a CPU that has bf16 would take that for f32.
     config = {

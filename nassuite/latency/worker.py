@@ -37,6 +37,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+NOT_ONNX = r"INVALID_PROTOBUF|No graph was found|not have a graph|Missing model IR|Unknown model file format"
 LEAD = 2
 """Untimed inferences at the start of a turn."""
 
@@ -154,7 +155,7 @@ def load(model: dict[str, str], request: dict[str, Any], rng: np.random.Generato
 
 def explained(message: str) -> str:
     """What a runtime says, in a user's words where it is one of the common mistakes."""
-    if "INVALID_PROTOBUF" in message or "ModelProto does not have a graph" in message:
+    if re.search(NOT_ONNX, message):
         return "it is not an ONNX file"
     operator = re.search(r"(?:Fatal error: |implementation for |No Op registered for )([\w.:]+)", message)
     return f"it has no operator {operator[1]}" if operator else message[:300]
