@@ -98,7 +98,14 @@ def distil(
 
 
 def prune_winner(
-    network: nn.Module, arch: Arch, data: Data, ratio: float, *, meter: Meter | None, target: Target, seed: int
+    network: nn.Module,
+    arch: Arch,
+    data: Data,
+    ratio: float,
+    *,
+    meter: Meter | None,
+    target: Target,
+    seed: int,
 ) -> tuple[nn.Module, PruneRecord]:
     """Removes ``ratio`` of the channels that can go, proven equal to the masked network; more if that is no faster.
 

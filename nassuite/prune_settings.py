@@ -41,7 +41,9 @@ class PruneSettings:
     batch_size: int = option(128, "images in a step")
     lr: float = option(0.02, "peak learning rate")
     runtime: str = option(
-        "onnxruntime", "what the exported file runs on; auto: the fastest here", choices=("auto", *ONNX_RUNTIMES)
+        "onnxruntime",
+        "what the exported file runs on; auto: the fastest here",
+        choices=("auto", *ONNX_RUNTIMES),
     )
     precision: str | None = option(
         None, "what it calculates in (default: f32; with auto: the fastest that is right)", choices=PRECISIONS

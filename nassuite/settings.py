@@ -46,7 +46,9 @@ class Settings:
     percentile: int = option(50, "the latency percentile that has to keep the budget", choices=(50, 90))
     confidence: float = option(0.99, "confidence of the certificate")
     runtime: str = option(
-        "onnxruntime", "what the exported file runs on; auto: the fastest here", choices=("auto", *ONNX_RUNTIMES)
+        "onnxruntime",
+        "what the exported file runs on; auto: the fastest here",
+        choices=("auto", *ONNX_RUNTIMES),
     )
     precision: str | None = option(
         None, "what it calculates in (default: f32; with auto: the fastest that is right)", choices=PRECISIONS

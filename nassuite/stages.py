@@ -36,6 +36,7 @@ HOPELESS = 0.8
 
 def calibrate(flow: Flow) -> None:
     """Measures architectures for the predictor, prints its held-out error, says which budgets are hopeless."""
+
     def save(sample: Sample) -> None:
         append_jsonl(flow.run.samples, sample.to_json())
 

@@ -93,7 +93,10 @@ def test_a_bare_environment_is_device_enough(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", str(bare)], check=True)
     python = bare / "bin" / "python"
     install = subprocess.run(
-        [python, "-m", "pip", "install", "-q", "numpy", "onnxruntime"], capture_output=True, text=True, check=False
+        [python, "-m", "pip", "install", "-q", "numpy", "onnxruntime"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if install.returncode != 0:
         pytest.skip(f"pip cannot install here: {install.stderr.strip().splitlines()[-1:]}")
@@ -101,7 +104,9 @@ def test_a_bare_environment_is_device_enough(tmp_path):
     assert main(f"latency plan --space micro --samples 24 --grey --out {bundle}".split()) == 0
     # Without this package, and with one core, as a board has.
     command = f"import os; os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}}); os.execv({str(python)!r}, [{str(python)!r}, '-I', 'measure.py'])"
-    run = subprocess.run([python, "-c", command], cwd=bundle, capture_output=True, text=True, env={}, check=False)
+    run = subprocess.run(
+        [python, "-c", command], cwd=bundle, capture_output=True, text=True, env={}, check=False
+    )
     assert run.returncode == 0, run.stderr
     device, found = import_results(bundle / "results.json", "board")
     assert len(found.models) == 24

@@ -63,7 +63,9 @@ def _add_bundles(parts: Any) -> None:
     )
     plan.add_argument("--space", required=True, help="search space: a shipped name or a TOML file")
     plan.add_argument("--samples", type=int, default=200, help="architectures (default: %(default)s)")
-    plan.add_argument("--classes", type=int, default=10, help="classes of the networks (default: %(default)s)")
+    plan.add_argument(
+        "--classes", type=int, default=10, help="classes of the networks (default: %(default)s)"
+    )
     plan.add_argument("--grey", action="store_true", help="for images of one channel")
     plan.add_argument("--threads", type=int, default=1, help="threads of the runtime there (default: 1)")
     plan.add_argument("--seed", type=int, default=0, help="seed of the choice (default: 0)")
@@ -189,7 +191,9 @@ def _measure(arguments: argparse.Namespace) -> int:
             for number, model in enumerate(arguments.models)
         ]
         if target is None:
-            tried = {name: _contenders(arguments, m) for name, m in zip(arguments.models, models, strict=True)}
+            tried = {
+                name: _contenders(arguments, m) for name, m in zip(arguments.models, models, strict=True)
+            }
             print_contenders(tried)
             found = [(name, c.measurement) for name, cs in tried.items() for c in cs if c.measurement]
         else:
@@ -235,7 +239,9 @@ def _zoo_forms(model: str, size: int | None, made: Path, *, torch_too: bool) -> 
     forms = {"onnx": made / "model.onnx"}
     if torch_too:
         if shape[0] != shape[1]:
-            raise InputError(f"{model} takes {shape[0]}x{shape[1]} pixels: for torch give --size, images are square")
+            raise InputError(
+                f"{model} takes {shape[0]}x{shape[1]} pixels: for torch give --size, images are square"
+            )
         plain = (0.0,) * entry.in_chans, (1.0,) * entry.in_chans
         network = Normalised(network, *plain)  # what a folder holds, so that all forms compute the same
         about = Description(model, entry.num_classes, entry.in_chans, shape[0], *plain, labels=())

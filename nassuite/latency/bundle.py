@@ -70,9 +70,7 @@ def write_bundle(
             shutil.copyfile(source, made / name)
         for model in progress.track(models, "exporting"):
             model.write(made / "models" / model.name)
-        entries = [
-            {**_entry(made, f"models/{model.name}"), "about": model.about} for model in models
-        ]
+        entries = [{**_entry(made, f"models/{model.name}"), "about": model.about} for model in models]
         manifest = {
             "schema": protocol.SCHEMA, "runtime": RUNTIME, "precision": FULL_PRECISION, "threads": threads,
             "batch": batch, "seed": seed, "sampling": asdict(sampling), "about": about,
@@ -99,16 +97,24 @@ def read_results(path: Path) -> Imported:
     try:
         stated = results.pop("digest")
         if protocol.digest(results) != stated:
-            raise InputError(f"{path} was changed or cut short after measure.py wrote it: copy it again, or {again}")
+            raise InputError(
+                f"{path} was changed or cut short after measure.py wrote it: copy it again, or {again}"
+            )
         for value in (manifest, results):
             if value["schema"] != protocol.SCHEMA:
-                raise InputError(f"{path}: of another version of nassuite (schema {value['schema']}): {again}")
+                raise InputError(
+                    f"{path}: of another version of nassuite (schema {value['schema']}): {again}"
+                )
         whole = path.with_name("manifest.json").read_bytes()
         if results["manifest"] != hashlib.sha256(whole).hexdigest():
-            raise InputError(f"{path} is not of the bundle in {path.parent} (its manifest.json is another): {again}")
+            raise InputError(
+                f"{path} is not of the bundle in {path.parent} (its manifest.json is another): {again}"
+            )
         groups = protocol.schedule(len(manifest["models"]), manifest["sampling"])
         if [run["models"] for run in results["runs"]] != groups:
-            raise InputError(f"{path} lacks {len(groups) - len(results['runs'])} of {len(groups)} runs: {again}")
+            raise InputError(
+                f"{path} lacks {len(groups) - len(results['runs'])} of {len(groups)} runs: {again}"
+            )
         return _imported(path, manifest, results)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{path} is not what measure.py writes ({error!r}): {again}") from None
@@ -132,7 +138,10 @@ def _imported(path: Path, manifest: dict[str, Any], results: dict[str, Any]) -> 
     targets = [describe_machine(run["machine"], manifest) for run in results["runs"]]
     for target in targets[1:]:
         if target != targets[0]:
-            first, other = (f"{t['host']}, {t['cpu']['name']}, {RUNTIME} {t['runtime_version']}" for t in (targets[0], target))
+            first, other = (
+                f"{t['host']}, {t['cpu']['name']}, {RUNTIME} {t['runtime_version']}"
+                for t in (targets[0], target)
+            )
             raise InputError(
                 f"{path} mixes two machines ({first}; {other}): delete parts/ in the bundle, and measure on one"
             )
@@ -146,8 +155,9 @@ def _imported(path: Path, manifest: dict[str, Any], results: dict[str, Any]) -> 
         (
             entry["about"],
             summarise(
-                Path(entry["file"]).name, entry["sha256"], targets[0], own, conditions, manifest["seed"]
-            ),
+                Path(entry["file"]).name, entry["sha256"], targets[0], own,
+                conditions=conditions, seed=manifest["seed"],
+            ),  # fmt: skip
         )
         for entry, own in zip(manifest["models"], runs, strict=True)
     )

@@ -55,11 +55,11 @@ class CachedMeter:
         found = [_read(file, key) for file in files]
         missing = [i for i, measurement in enumerate(found) if measurement is None]
         if len(missing) < len(paths) and not self.hits:
-            self.progress.say("latencies of earlier runs here are used again (--no-latency-cache measures anew)")
+            self.progress.say(
+                "latencies of earlier runs here are used again (--no-latency-cache measures anew)"
+            )
         self.hits += len(paths) - len(missing)
-        new = self.meter(
-            [paths[i] for i in missing], target, sampling=sampling, progress=progress, seed=seed
-        )
+        new = self.meter([paths[i] for i in missing], target, sampling=sampling, progress=progress, seed=seed)
         for i, measurement in zip(missing, new, strict=True):
             found[i] = measurement
             if not measurement.noisy:

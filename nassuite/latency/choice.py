@@ -152,7 +152,9 @@ def chosen_target(
         targets = installed_targets(threads=threads, batch=1, takes=("onnx",), precision=precision)
         best = fastest(compare_targets({"onnx": path}, targets, images=images, progress=progress))
     assert best.measurement is not None
-    progress.say(f"runtime {best.target}: the fastest here, {best.measurement.p50_ms:.3g} ms; {best.agreement}")
+    progress.say(
+        f"runtime {best.target}: the fastest here, {best.measurement.p50_ms:.3g} ms; {best.agreement}"
+    )
     return best.target
 
 

@@ -199,7 +199,7 @@ def measure_each(
             for position, i in enumerate(group, start=1):
                 runs[i].append((run, position))
     return [
-        summarise(path.name, model_sha256(path), target.describe(), own, conditions, seed)
+        summarise(path.name, model_sha256(path), target.describe(), own, conditions=conditions, seed=seed)
         for (path, target), own in zip(models, runs, strict=True)
     ]
 
@@ -230,6 +230,7 @@ def summarise(
     sha256: str,
     target: dict[str, Any],
     runs: Sequence[tuple[Run, int]],
+    *,
     conditions: dict[str, Any],
     seed: int,
 ) -> Measurement:

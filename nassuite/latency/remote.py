@@ -89,9 +89,13 @@ class SshMeter:
 
     def _run(self, command: list[str]) -> str:
         try:
-            run = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+            run = subprocess.run(
+                command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+            )
         except FileNotFoundError:
-            raise InputError(f"--target ssh:{self.host} takes the programs ssh and scp: {command[0]} is not here") from None
+            raise InputError(
+                f"--target ssh:{self.host} takes the programs ssh and scp: {command[0]} is not here"
+            ) from None
         if run.returncode != 0:
             said = [line for line in run.stderr.strip().splitlines() if not line.startswith("measured ")]
             reason = said[-1] if said else f"exit code {run.returncode}"

@@ -70,7 +70,6 @@ def open_torch(path: str, settings: dict[str, Any], *, compiled: bool = False) -
     sys.path.append(str(Path(__file__).resolve().parents[2]))
     import torch
 
-
     torch.set_num_threads(settings["threads"])
     # By name: a process of its own stands outside the order of rooms, in which models come after latency.
     models = importlib.import_module("nassuite.models")

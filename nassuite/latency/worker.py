@@ -75,7 +75,9 @@ def open_onnxruntime(path: str, settings: dict[str, Any], *, cuda: bool = False)
     options.log_severity_level = 4
     providers: list[Any] = ["CPUExecutionProvider"]
     if cuda:
-        providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": str(int(settings["precision"] == "tf32"))}))
+        providers.insert(
+            0, ("CUDAExecutionProvider", {"use_tf32": str(int(settings["precision"] == "tf32"))})
+        )
     session = onnxruntime.InferenceSession(path, options, providers=providers)
     if cuda and session.get_providers()[0] != "CUDAExecutionProvider":
         raise RuntimeError("its CUDA provider does not start here")  # it would run on the CPU without a word

@@ -39,7 +39,12 @@ def make(folder, models, **more):
 
 def run_measure(bundle):
     return subprocess.run(
-        [sys.executable, "measure.py"], cwd=bundle, capture_output=True, text=True, check=False, env={"PATH": ""}
+        [sys.executable, "measure.py"],
+        cwd=bundle,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": ""},
     )
 
 

@@ -81,7 +81,7 @@ def test_a_plan_covers_the_space_and_is_imported_as_samples(planned, bundle, cap
     assert main(["latency", "import", str(answer(bundle)), "--name", "rpi4"]) == 0
     assert f"{len(archs)} architectures of own" in capsys.readouterr().out
     samples = find_device("rpi4").samples(space_of(planned), 3)
-    assert [sample.arch.to_json() for sample in samples] == archs
+    assert json.loads(json.dumps([sample.arch.to_json() for sample in samples])) == archs
     largest = max(samples, key=lambda sample: sample.ratio)
     assert largest.ratio > min(sample.ratio for sample in samples)
     assert not any(sample.noisy for sample in samples)
@@ -99,7 +99,9 @@ def test_a_device_is_a_target_that_is_not_this_machine(device):
 
 def test_importing_again_replaces_nothing_of_another_machine(device, bundle, planned):
     import_results(bundle / "results.json", "rpi4")
-    assert len(device.samples(space_of(planned), 3)) == len(json.loads((bundle / "manifest.json").read_text())["models"])
+    assert len(device.samples(space_of(planned), 3)) == len(
+        json.loads((bundle / "manifest.json").read_text())["models"]
+    )
     with pytest.raises(InputError, match=r"rpi4 is .*these results are of .*pi5.*give another --name"):
         import_results(answer(bundle, host="pi5"), "rpi4")
     import_results(answer(bundle, host="pi5"), "rpi5")
@@ -111,7 +113,9 @@ def test_what_is_not_there_is_told(device, planned):
         find_device("nowhere")
     with pytest.raises(InputError, match="the name of a device is letters"):
         find_device("../rpi4")
-    with pytest.raises(InputError, match=r"no latencies of the space digit yet: nassuite latency plan --space digit"):
+    with pytest.raises(
+        InputError, match=r"no latencies of the space digit yet: nassuite latency plan --space digit"
+    ):
         device.samples(DIGIT, 3)
     with pytest.raises(InputError, match="--grey"):
         device.samples(space_of(planned), 1)
@@ -139,7 +143,7 @@ def test_what_the_device_has_not_measured_becomes_a_bundle_once(device, tmp_path
     assert [m.file for m in found] == ["a.onnx", "b.onnx"]
     for m, e in zip(found, expected, strict=True):
         assert (m.sha256, m.target) == (e.sha256, device.target.describe())
-        assert m.p50_ms == pytest.approx(e.p50_ms, rel=1e-4)
+        assert m.p50_ms == pytest.approx(e.p50_ms, rel=1e-3)
     written = json.loads((asked / "certificates" / "0-a-100ms.json").read_text())
     assert check(written, paths[0]) == "pass"
 

