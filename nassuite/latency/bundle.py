@@ -155,9 +155,13 @@ def _imported(path: Path, manifest: dict[str, Any], results: dict[str, Any]) -> 
         (
             entry["about"],
             summarise(
-                Path(entry["file"]).name, entry["sha256"], targets[0], own,
-                conditions=conditions, seed=manifest["seed"],
-            ),  # fmt: skip
+                Path(entry["file"]).name,
+                entry["sha256"],
+                targets[0],
+                own,
+                conditions=conditions,
+                seed=manifest["seed"],
+            ),
         )
         for entry, own in zip(manifest["models"], runs, strict=True)
     )
