@@ -11,8 +11,8 @@ from pathlib import Path
 
 from nassuite import __version__
 from nassuite.cli import audit, completion, cost, dilations, latency, prune, search, train, zoo
-from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, Parser
-from nassuite.errors import InputError
+from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_MISSED, Parser
+from nassuite.errors import DeviceNeeded, InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has seen enough; what Python flushes at its end has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except DeviceNeeded as error:
+        code, message = EXIT_MISSED, str(error)
     except (InputError, FloatingPointError) as error:
         code, message = EXIT_INPUT, str(error)
     except KeyboardInterrupt:
