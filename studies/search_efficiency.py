@@ -45,8 +45,8 @@ VAL_IMAGES = 1000
 
 
 def subspace(space: Space) -> Space:
-    """Two widths, one or two layers, two kernels, the first expansion, no squeeze-and-excitation; stages after the second
-    keep one of their operators each: every kind of choice is left, and few enough to evaluate them all."""
+    """Two widths, one or two layers, two or four operators, 3x3 kernels, the first expansion, no squeeze-and-excitation: few
+    enough to evaluate them all."""
     stages = []
     for number, stage in enumerate(space.stages):
         first = number == 0
@@ -55,7 +55,7 @@ def subspace(space: Space) -> Space:
                 stage,
                 width=(stage.width[0],) if first else (stage.width[0], stage.width[-1]),
                 depth=stage.depth[:1] if number in (0, len(space.stages) - 1) else stage.depth[:2],
-                kernel=stage.kernel[:1] if first else stage.kernel[:2],
+                kernel=stage.kernel[:1],
                 operator=stage.operator[:1] if first else stage.operator if number == 2 else stage.operator[::3],
                 expand=stage.expand[:1],
                 se=stage.se[:1],

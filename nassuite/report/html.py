@@ -154,7 +154,7 @@ def _trust(content: ReportContent) -> Markup:
 
 
 def _deployed(content: ReportContent) -> Markup:
-    parts = [element("div", *(_variants(d, content) for d in content.deployed), class_="pair variant-sets")]
+    parts = [element("div", *(_variants(d, content) for d in content.deployed), class_="variant-sets")]
     if any(variant.test_n for deployment in content.deployed for variant in deployment.variants):
         words = "The file was chosen on validation before test was read; test was read once, for all files."
         parts.append(element("p", words, class_="remark"))

@@ -65,7 +65,7 @@ figure{margin:12px 0}
 .arch{max-width:none}
 .pair{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:8px 40px}
 .pair>section{min-width:0}
-.variant-sets:has(>:only-child){grid-template-columns:minmax(0,640px)}
+.variant-sets{max-width:760px}
 .chart{display:block;width:100%;height:auto;font-size:12px;overflow:visible}
 .chart text{fill:var(--ink)}
 .chart .tick,.chart .title,.chart .row-shape{fill:var(--muted)}
@@ -128,7 +128,6 @@ align-content:start}
 footer{margin-top:44px;padding-top:12px;border-top:1px solid var(--rule);font-size:12.5px;color:var(--muted)}
 .architecture.wide{max-width:760px}
 @media (max-width:960px){
-.variant-sets{grid-template-columns:minmax(0,640px)}
 .pareto .chart.wide{font-size:14px}
 }
 @media (max-width:680px){
