@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nassuite.benchmark import Timed
+    from nassuite.exporting import Exported
     from nassuite.latency.meter import Measurement
     from nassuite.pruning import Pruned
     from nassuite.report.comparison import Comparison
@@ -111,6 +112,25 @@ def print_trained(trained: Trained) -> None:
         f"{trained.macs / 1e6:.2f} M MACs, {trained.settings.epochs} epochs in {trained.seconds:.0f} s"
     )
     out.print(f"model {trained.folder}/model.onnx")
+
+
+def print_exported(exported: Exported) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("format")
+    for column in ("from PyTorch", "logits up to", "same answer", "MB"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, parity in exported.parity.items():
+        table.add_row(
+            name, f"{parity.max_abs_diff:.1e}", f"{parity.scale:.3g}", f"{parity.top1_agreement:.0%}",
+            f"{parity.size_bytes / 1e6:.2f}",
+        )  # fmt: skip
+    out = console()
+    size = "x".join(str(side) for side in exported.shape)
+    out.print(
+        f"{exported.name}: {size}, {exported.params / 1e6:.3f} M parameters, {exported.macs / 1e6:.2f} M MACs"
+    )
+    out.print(table)
+    out.print(f"folder {exported.folder}")
 
 
 def print_pruned(pruned: Pruned) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nassuite import __version__
-from nassuite.cli import dilations, latency, prune, search, train, zoo
+from nassuite.cli import dilations, export, latency, prune, search, train, zoo
 from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, Parser
 from nassuite.errors import InputError
 
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     search.add(commands)
     train.add(commands)
     prune.add(commands)
+    export.add(commands)
     zoo.add(commands)
     dilations.add(commands)
     latency.add(commands)
