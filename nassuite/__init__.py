@@ -9,8 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nassuite.distilling import distill as distill
     from nassuite.errors import InputError as InputError
+    from nassuite.exporting import export as export
     from nassuite.nn.network import build as build
+    from nassuite.quantizing import quantize as quantize
     from nassuite.settings import Settings as Settings
     from nassuite.space_file import load_space as load_space
     from nassuite.spec import Arch as Arch
@@ -21,11 +24,16 @@ _PUBLIC = {
     "InputError": "nassuite.errors",
     "Settings": "nassuite.settings",
     "build": "nassuite.nn.network",
+    "distill": "nassuite.distilling",
+    "export": "nassuite.exporting",
     "load_space": "nassuite.space_file",
+    "quantize": "nassuite.quantizing",
     "search": "nassuite.study",
 }
 
-__all__ = ["Arch", "InputError", "Settings", "build", "load_space", "search"]
+__all__ = [
+    "Arch", "InputError", "Settings", "build", "distill", "export", "load_space", "quantize", "search",
+]  # fmt: skip
 __version__ = "0.1.0"
 
 

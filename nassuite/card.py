@@ -14,7 +14,8 @@ MATRIX_CLASSES = 12
 """A confusion matrix of more classes is no table that anyone reads: its largest entries are listed instead."""
 CONFUSIONS = 12
 LISTED_LABELS = 12
-OWN_FILES = ("card.json", "card.md")
+HANDED_OVER = ("model*", "labels.txt", "predict.py", "certificate.json")
+"""Files whose hashes a card gives; what else lies in the folder is the run's own."""
 
 
 def write_card(
@@ -24,7 +25,7 @@ def write_card(
 
     ``card`` has ``labels`` and ``shape`` (C, H, W), and what else it is to say. What all cards have is added:
     interface, preprocessing from file to tensor (null where images are no squares of one or three
-    channels, or the network gives maps: then there is no predict.py), environment, SHA-256 of every other file.
+    channels, or the network gives maps: then there is no predict.py), environment, SHA-256 of the files.
     """
     channels, height, width = card["shape"]
     write_text(folder / "labels.txt", "".join(f"{label}\n" for label in card["labels"]))
@@ -42,8 +43,7 @@ def write_card(
         "environment": environment(),
         "hashes": {
             path.name: sha256_file(path)
-            for path in sorted(folder.iterdir())
-            if path.is_file() and path.name not in OWN_FILES and not path.name.startswith(".")
+            for path in sorted(path for pattern in HANDED_OVER for path in folder.glob(pattern))
         },
     }
     write_text(folder / "card.md", "\n".join(markdown(whole)) + "\n")

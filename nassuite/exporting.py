@@ -11,11 +11,11 @@ from torch import nn
 
 from nassuite.card import hash_lines, interface_lines, write_card
 from nassuite.errors import InputError
-from nassuite.export import Parity
 from nassuite.formats import FORMATS, check_formats, write_format
 from nassuite.latency.cost import cost
 from nassuite.model_source import Source, open_model
 from nassuite.nn.network import Normalised
+from nassuite.onnx_export import Parity
 from nassuite.progress import SILENT, Progress
 from nassuite.run_directory import RunDirectory
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from nassuite import deploy
 from nassuite.data import Data, DataConfig, default_augment, load_data
 from nassuite.errors import InputError
-from nassuite.export import export_onnx
 from nassuite.latency.calibrate import Sample
 from nassuite.latency.features import features
 from nassuite.latency.meter import Meter, measure, normalised_ms
@@ -24,6 +23,7 @@ from nassuite.latency.target import Target
 from nassuite.metrics import class_weights
 from nassuite.nn.network import Interface, build
 from nassuite.nn.supernet import Supernet
+from nassuite.onnx_export import export_onnx
 from nassuite.progress import Progress
 from nassuite.report.comparison import read_comparison
 from nassuite.run_directory import FileCheckpoints, RunDirectory, read_lines

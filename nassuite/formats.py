@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import tempfile
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from nassuite.errors import InputError
-from nassuite.export import Parity, ParityError, compare, export_torch, onnx_bytes, run_onnx
+from nassuite.onnx_export import Parity, ParityError, compare, export_torch, onnx_bytes, run_onnx
 from nassuite.records import write_bytes
 
 if TYPE_CHECKING:
@@ -86,8 +87,7 @@ def _run_torch(folder: Path, images: np.ndarray) -> np.ndarray:
 
 def _write_openvino(model: nn.Module, folder: Path, shape: Shape) -> None:
     """By way of the ONNX graph, in which batch norms are folded and the normalisation is inside."""
-    import openvino
-
+    openvino: Any = importlib.import_module("openvino")
     with tempfile.TemporaryDirectory(prefix="nassuite-openvino-") as scratch:
         graph, converted = Path(scratch) / "model.onnx", Path(scratch) / "model.xml"
         graph.write_bytes(onnx_bytes(model, shape))
@@ -103,8 +103,7 @@ def _write_openvino(model: nn.Module, folder: Path, shape: Shape) -> None:
 
 def _run_openvino(folder: Path, images: np.ndarray) -> np.ndarray:
     """In float32: a CPU with bfloat16 would take that unless told otherwise."""
-    import openvino
-
+    openvino: Any = importlib.import_module("openvino")
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": os.cpu_count() or 1}
     compiled = openvino.Core().compile_model(folder / "model.xml", "CPU", settings)
     return compiled(images)[0]

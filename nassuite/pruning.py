@@ -20,13 +20,13 @@ from nassuite.classifying import evaluate_file, same_labels
 from nassuite.compress.prune import Proven, PruneConfig, PruneRecord, prove, prune_proven
 from nassuite.data import Data, DataConfig, default_augment, load_data
 from nassuite.errors import InputError
-from nassuite.export import export_onnx
 from nassuite.latency.certificate import Certificate, certify
 from nassuite.latency.cost import Cost, cost
 from nassuite.latency.meter import Measurement, Meter, measure
 from nassuite.latency.target import Target
 from nassuite.models import Description, load_model, read_description, save_model
 from nassuite.nn.network import Normalised
+from nassuite.onnx_export import export_onnx
 from nassuite.progress import SILENT, Progress
 from nassuite.prune_settings import PruneSettings
 from nassuite.records import SCHEMA_VERSION, environment, write_json, write_text

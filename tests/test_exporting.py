@@ -13,10 +13,10 @@ from torch import nn
 import nassuite.formats
 from nassuite.cli import main
 from nassuite.errors import InputError
-from nassuite.export import run_onnx
 from nassuite.exporting import export
 from nassuite.models import Description, save_model
 from nassuite.nn.network import Normalised
+from nassuite.onnx_export import run_onnx
 from nassuite.zoo.create import create_model
 
 NAME = "mobilenet_v2(width_mult=0.1)"

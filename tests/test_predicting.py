@@ -10,14 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tiny_runs import write_photos
 from torch import nn
 
 from nassuite.card import confusion_lines, predict_program
 from nassuite.cli import main
 from nassuite.data.preprocess import Preprocess, as_float, preprocess_image
-from nassuite.export import run_onnx
 from nassuite.exporting import export
+from nassuite.onnx_export import run_onnx
 from nassuite.predicting import jpeg_images
+from nassuite.train_settings import TrainSettings
+from nassuite.training import train_model
 
 LABELS = ("ant", "bee", "cat", "dog", "eel")
 
@@ -137,6 +140,24 @@ def test_a_stream_that_is_cut_or_holds_something_else():
     assert list(jpeg_images(io.BytesIO(FRAMES[0] + FRAMES[1][:-40]))) == FRAMES[:1]
     with pytest.raises(ValueError, match="expected JPEG"):
         list(jpeg_images(io.BytesIO(FRAMES[0] + b"\x89PNG and so on")))
+
+
+def test_over_the_test_images_it_has_the_accuracy_of_the_card(tmp_path, capsys):
+    photos = write_photos(tmp_path)
+    settings = TrainSettings(
+        model="resnet20_cifar", data=f"folder:{photos}", size=16, epochs=6, batch_size=16, lr=0.05
+    )
+    folder = train_model(settings, out=tmp_path / "run").folder
+    card = json.loads((folder / "card.json").read_text())
+    right = 0
+    for label in card["labels"]:
+        assert main(["predict", str(folder), str(photos / "test" / label), "--top", "1"]) == 0
+        right += sum(line.split("\t")[1].split()[0] == label for line in capsys.readouterr().out.splitlines())
+    assert right == card["test"]["correct"]
+    assert 0.3 * card["test"]["n"] < right  # it has learned something, so equal counts mean something
+    text = (folder / "card.md").read_text()
+    for number, label in enumerate(card["labels"]):
+        assert f"| {label} | 10 | {card['test']['confusion'][number][number]} |" in text
 
 
 def test_refusals(deploy, photos, tmp_path, capsys):

@@ -10,8 +10,8 @@ from deterministic_meter import deterministic_meter
 from nassuite.cli import main
 from nassuite.compress.verify import mask_equivalence
 from nassuite.errors import InputError
-from nassuite.export import run_onnx
 from nassuite.models import load_model
+from nassuite.onnx_export import run_onnx
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning import prune_model
 from nassuite.train_settings import TrainSettings

@@ -101,7 +101,7 @@ def test_a_budget_that_does_not_bind_is_told_with_the_latency_where_it_would(tin
 def test_the_hand_over_is_complete(deployed, card):
     assert sorted(path.name for path in deployed.iterdir()) == [
         "card.json", "card.md", "certificate.json", "labels.txt", "model.fp32.onnx", "model.int8.onnx", "model.onnx",
-        "model.pruned.int8.onnx", "model.pruned.onnx", "model.pt2",
+        "model.pruned.int8.onnx", "model.pruned.onnx", "model.pt2", "predict.py",
     ]  # fmt: skip
     assert (
         tuple((deployed / "labels.txt").read_text().splitlines())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nassuite import __version__
-from nassuite.cli import dilations, export, latency, prune, search, train, zoo
+from nassuite.cli import dilations, distill, export, latency, prune, quantize, search, train, zoo
 from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, Parser
 from nassuite.errors import InputError
 
@@ -43,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _how_to_go_on(parsed: argparse.Namespace) -> str:
     run = getattr(parsed, "started", None)
     if run is not None:
-        for command, file in (("search", "study.toml"), ("train", "train.toml")):
+        for command, file in (
+            ("search", "study.toml"),
+            (getattr(parsed, "trains_by", "train"), "train.toml"),
+        ):
             if os.path.isfile(run / file):  # that of pathlib raises for odd names
                 return f"; go on with: nassuite {command} --resume {shlex.quote(str(run))}"
     return ""
@@ -59,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     search.add(commands)
     train.add(commands)
     prune.add(commands)
+    distill.add(commands)
+    quantize.add(commands)
     export.add(commands)
     zoo.add(commands)
     dilations.add(commands)

@@ -81,7 +81,7 @@ def _onnx_file(model: str, size: int | None, exported: Path) -> Path:
         return path / "model.onnx"
     if path.suffix == ".onnx" or path.exists():
         return path
-    from nassuite.export import export_onnx
+    from nassuite.onnx_export import export_onnx
     from nassuite.zoo.catalogue import NETWORKS
     from nassuite.zoo.create import check_size, create_model, parse_model
 

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_spaces import DIGIT, INTERFACE, SIX, arch_of, space_of
 
-from nassuite.export import export_onnx
 from nassuite.latency import calibrate
 from nassuite.latency.calibrate import Sample, calibration_archs, measure_archs
 from nassuite.latency.target import Target
 from nassuite.nn.network import build
+from nassuite.onnx_export import export_onnx
 from nassuite.space import Stage
 from nassuite.space_file import load_space
 
