@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= --budget-ms 20
 
-.PHONY: search test test-slow check lint types clean
+.PHONY: search test test-slow check lint types docs clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -28,7 +28,10 @@ lint: .venv/.installed
 types: .venv/.installed
 	$(BIN)/mypy
 
-check: lint types test
+docs: .venv/.installed
+	$(BIN)/mkdocs build --quiet --strict --site-dir build/docs
+
+check: lint types docs test
 
 clean:
 	rm -rf .venv build dist

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from nassuite.distilling import distill as distill
     from nassuite.errors import InputError as InputError
     from nassuite.exporting import export as export
+    from nassuite.models import load_model as load
     from nassuite.nn.network import build as build
+    from nassuite.prune_api import PrunedModel as PrunedModel
+    from nassuite.prune_api import prune as prune
     from nassuite.quantizing import quantize as quantize
     from nassuite.settings import Settings as Settings
     from nassuite.space_file import load_space as load_space
@@ -22,17 +25,22 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Arch": "nassuite.spec",
     "InputError": "nassuite.errors",
+    "PrunedModel": "nassuite.prune_api",
     "Settings": "nassuite.settings",
     "build": "nassuite.nn.network",
     "distill": "nassuite.distilling",
     "export": "nassuite.exporting",
+    "load": "nassuite.models:load_model",
     "load_space": "nassuite.space_file",
+    "prune": "nassuite.prune_api",
     "quantize": "nassuite.quantizing",
     "search": "nassuite.study",
 }
+"""Each name's module, with ``:name`` where it is called otherwise there."""
 
 __all__ = [
-    "Arch", "InputError", "Settings", "build", "distill", "export", "load_space", "quantize", "search",
+    "Arch", "InputError", "PrunedModel", "Settings", "build", "distill", "export", "load", "load_space", "prune",
+    "quantize", "search",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
@@ -41,5 +49,6 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'nassuite' has no attribute {name!r}")
     # Kept: importing the study also binds the package ``nassuite.search`` here, where the function is to be found.
-    globals()[name] = getattr(import_module(_PUBLIC[name]), name)
+    module, _, inner = _PUBLIC[name].partition(":")
+    globals()[name] = getattr(import_module(module), inner or name)
     return globals()[name]

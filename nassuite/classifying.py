@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
+from torch import nn
 
 from nassuite.blocks.layers import zero_last_batch_norms
 from nassuite.blocks.learned_group_conv import convert, has_learned_groups
@@ -40,14 +41,14 @@ def prepare_classifier(settings: TrainSettings, progress: Progress) -> Job:
     """Reads the images, builds the network and its teacher. Raises InputError for anything that does not fit."""
     known = _trained_before(settings.model)
     if known is None:
-        _check_kind(settings.model)
+        check_kind(settings.model, "train")
     size = settings.size or (known.size if known else None)
     data = load_data(
         DataConfig(settings.data, size=size, seed=settings.seed, train_images=settings.train_images),
         progress=progress,
     )
     settings = _resolved(settings, data, progress)
-    model = _network(settings, data, progress) if known is None else _loaded(settings, known, data)
+    model: nn.Module = _network(settings, data, progress) if known is None else _loaded(settings, known, data)
     teacher = _teacher(settings, data)
     onnx_bytes(model, (data.in_chans, data.size, data.size))  # what cannot be exported is not trained first
 
@@ -62,7 +63,7 @@ def _trained_before(model: str) -> Description | None:
     return read_description(Path(model)) if (Path(model) / "model.json").is_file() else None
 
 
-def _loaded(settings: TrainSettings, known: Description, data: Data) -> Normalised:
+def _loaded(settings: TrainSettings, known: Description, data: Data) -> nn.Module:
     if settings.init:
         raise InputError(f"--init {settings.init}: {settings.model} has weights already")
     same_labels(known, data, settings.model, settings.data)
@@ -117,19 +118,20 @@ def _typed(name: str, config: dict[str, Any]) -> str:
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in config.items())})" if config else name
 
 
-def _as_it_runs(model: str, network: Normalised) -> tuple[str, Normalised]:
+def _as_it_runs(model: str, network: nn.Module) -> tuple[str, nn.Module]:
     """Name and network, with learned groups made usual ones."""
     if not has_learned_groups(network) or ":" in model:
         return model, network
     name, config = parse_model(model)
-    network = cast(Normalised, convert(network))
+    network = convert(network)
     return _typed(name, {key: value for key, value in config.items() if key != "converted"}), network
 
 
-def _check_kind(model: str) -> None:
+def check_kind(model: str, command: str) -> None:
+    """Raises InputError for a network of the zoo that is no classifier."""
     kind = "classification" if ":" in model else NETWORKS[parse_model(model)[0]].kind
     if kind != "classification":
-        raise InputError(f"{model} is a {kind} network: nassuite train takes classifiers")
+        raise InputError(f"{model} is a {kind} network: nassuite {command} takes classifiers")
 
 
 def _network(settings: TrainSettings, data: Data, progress: Progress) -> Normalised:
@@ -168,7 +170,7 @@ def _train(
     out: Path,
     settings: TrainSettings,
     data: Data,
-    model: Normalised,
+    model: nn.Module,
     *,
     known: Description | None,
     soft_labels: SoftLabels | None,
@@ -209,7 +211,7 @@ def _finish(
     out: Path,
     settings: TrainSettings,
     data: Data,
-    model: Normalised,
+    model: nn.Module,
     *,
     known: Description | None,
     val: float,
@@ -222,7 +224,8 @@ def _finish(
         known = Description(
             name, len(data.labels), data.in_chans, data.size, data.mean, data.std, data.labels
         )
-    save_model(out, model, dataclasses.replace(known, size=data.size))
+    trained_on = {"name": settings.data, "seed": settings.seed, "train_images": settings.train_images}
+    save_model(out, model, dataclasses.replace(known, size=data.size, trained_on=trained_on))
     images = next(data.val.batches(256, channels_last=False))[0]
     export_onnx(model, out / "model.onnx", input_shape=shape, images=images)
     counted = cost(model, shape)

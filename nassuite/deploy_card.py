@@ -9,6 +9,7 @@ from typing import Any
 from nassuite import deploy
 from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
 from nassuite.data import Data
+from nassuite.models import Description, save_model
 from nassuite.records import write_json
 from nassuite.spec import Arch
 
@@ -23,6 +24,7 @@ def write(
     budget_ms: float,
     metric: str,
     prune_record: dict[str, Any],
+    trained_on: dict[str, Any],
 ) -> None:
     """Writes the hand-over; test images are read here, once, after ``chosen`` was settled."""
     sized = data.resized(arch.resolution)
@@ -35,6 +37,11 @@ def write(
     shown = chosen or min(variants, key=lambda v: v.certificate.percentile_ms if v.certificate else 0.0)
     assert shown.certificate is not None
     deploy.copy_chosen(shown, folder, shape)
+    description = Description(
+        str(arch), len(data.labels), data.in_chans, arch.resolution, data.mean, data.std, data.labels,
+        cuts=prune_record if shown.name.startswith("pruned") else None, arch=arch.to_json(), trained_on=trained_on,
+    )  # fmt: skip
+    save_model(folder, shown.network, description)
     write_json(folder / "certificate.json", shown.certificate.to_json())
     card = {
         "file": "model.onnx",

@@ -16,9 +16,10 @@ from typing import Any
 from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
 from nassuite.records import SCHEMA_VERSION, environment, read_json, write_json, write_text
+from nassuite.run_directory import read_settings
 from nassuite.settings import to_table
 from nassuite.train_settings import OF_A_TEACHER, TrainSettings
-from nassuite.training import Trained, read_training, train_model
+from nassuite.training import Trained, train_model
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def distill(
     if resume:
         if student is not None or teacher is not None or flags:
             raise InputError("a distillation that goes on has its own settings: leave out all but compare")
-        settings, facts = read_training(folder)
+        settings, facts = read_settings(folder / "train.toml", TrainSettings, "distillation")
         if settings.teacher is None:
             raise InputError(f"{folder} is a training without a teacher: go on with nassuite train --resume")
         compare = compare or bool(facts.get("compare"))

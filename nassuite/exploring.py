@@ -96,6 +96,6 @@ def _search_here(flow: Flow) -> None:
     settings = flow.settings
     val = flow.data.val.subset(SEARCH_VAL_IMAGES, seed=settings.seed).to(flow.device)
     objective = Objective(lambda arch: accuracy_of(flow, arch, val), flow.predict_ms)
-    limit = max(settings.budget_ms)
-    config = SearchConfig(settings.trials, limit, settings.sampler, settings.seed)
+    budgets = tuple(budget / flow.margin for budget in settings.budget_ms)
+    config = SearchConfig(settings.trials, budgets, settings.sampler, settings.seed)
     run_trials(flow.study, flow.space, objective, config, flow.progress)

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from nassuite import deploy
 from nassuite.data import Data, DataConfig, default_augment, load_data
 from nassuite.errors import InputError
 from nassuite.latency.calibrate import Sample
+from nassuite.latency.choosing import arrays
 from nassuite.latency.features import features
 from nassuite.latency.meter import Meter, measure, normalised_ms
 from nassuite.latency.predictor import Predictor, fit_predictor
@@ -108,10 +108,8 @@ class Flow:
 
     @cached_property
     def predictor(self) -> Predictor:
-        quiet = [sample for sample in self.samples if not sample.noisy]
-        samples = quiet if len(quiet) >= LEAST_SAMPLES else self.samples
-        x = np.stack([features(sample.arch, self.data.in_chans) for sample in samples])
-        return fit_predictor(x, np.array(normalised_ms(samples)), seed=self.settings.seed)
+        x, y, drawn = arrays(self.samples, self.data.in_chans)
+        return fit_predictor(x, y, seed=self.settings.seed, drawn=drawn)
 
     @cached_property
     def teacher(self) -> deploy.Teacher:
@@ -129,6 +127,12 @@ class Flow:
 
     def predict_ms(self, arch: Arch) -> float:
         return float(self.predictor.predict(features(arch, self.data.in_chans)[None])[0])
+
+    @property
+    def margin(self) -> float:
+        """By how much a prediction has to be under a budget, as a factor: 1 where the settings ask for none."""
+        probability = self.settings.predicted_confidence
+        return self.predictor.margin(probability) if probability else 1.0
 
     def export(self, arch: Arch, path: Path) -> None:
         """Fresh weights: time does not depend on their values."""

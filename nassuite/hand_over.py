@@ -72,6 +72,7 @@ def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
     deploy_card.write(
         folder, variants, chosen, arch=arch, data=flow.data, budget_ms=budget, metric=settings.metric,
         prune_record=record.to_json(),
+        trained_on={"name": settings.data, "seed": settings.seed, "train_images": settings.train_images},
     )  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from typing import Any
 from torch import nn
 
 from nassuite.errors import InputError
-from nassuite.nn.network import Normalised
+from nassuite.nn.network import Interface, Network, Normalised, build
 from nassuite.records import SCHEMA_VERSION, read_json, write_bytes, write_json
+from nassuite.spec import Arch
 from nassuite.zoo.create import create_model, parse_model
 
 LIBRARIES = {
@@ -34,6 +35,10 @@ class Description:
     labels: tuple[str, ...]
     cuts: dict[str, Any] | None = None
     """``PruneRecord.to_json()`` of a pruned network: what was cut of the one that ``model`` names."""
+    arch: dict[str, Any] | None = None
+    """``Arch.to_json()`` of a network that a search found, which ``model`` then only describes."""
+    trained_on: dict[str, Any] | None = None
+    """Arguments of ``DataConfig``, but for the size: name, seed and train_images."""
 
 
 def make_network(model: str, *, num_classes: int, in_chans: int, seed: int = 0) -> nn.Module:
@@ -81,14 +86,18 @@ def _from_factory(module: str, function: str, **interface: int) -> nn.Module:
     except (TypeError, ValueError):
         raise InputError(f"{module}:{function} is no function that makes a network") from None
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    network = factory(**{k: v for k, v in interface.items() if anything or k in parameters})
+    try:
+        network = factory(**{k: v for k, v in interface.items() if anything or k in parameters})
+    except Exception as error:  # whatever the user's own code raises
+        reason = (str(error).strip().splitlines() or ["no message"])[0]
+        raise InputError(f"{module}:{function} raised {type(error).__name__}: {reason}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"{module}:{function} gives a {type(network).__name__}, expected a torch.nn.Module")
     return network
 
 
-def save_model(folder: Path, network: Normalised, description: Description) -> None:
-    """Writes ``model.safetensors`` and, last, ``model.json``."""
+def save_model(folder: Path, network: nn.Module, description: Description) -> None:
+    """Writes ``model.safetensors`` and, last, ``model.json``. ``network`` has its normalisation inside."""
     from safetensors.torch import save
 
     state = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
@@ -99,6 +108,11 @@ def save_model(folder: Path, network: Normalised, description: Description) -> N
 def read_description(folder: Path) -> Description:
     """Raises InputError if ``folder`` holds no model."""
     path = folder / "model.json"
+    if not path.is_file() and (folder / "card.json").is_file():
+        raise InputError(
+            f"{folder}: this deployed model came without the weights of its network (model.json): search again, or "
+            "give a network by name with --weights"
+        )
     if not path.is_file():
         raise InputError(
             f"{folder}: holds no model (no model.json): expected the folder of a finished training"
@@ -115,17 +129,18 @@ def read_description(folder: Path) -> Description:
     return description
 
 
-def load_model(folder: str | Path) -> Normalised:
-    """The network of a folder, in eval mode, for images (N, C, H, W) in 0..1: the one saved, difference 0.0."""
+def load_model(folder: str | Path) -> Normalised | Network:
+    """The network of a folder, in eval mode, for images (N, C, H, W) in 0..1: the one saved, difference 0.0.
+
+    ``folder`` is that of a training, of a pruning, or a deployed model of a search. It gives logits
+    (N, num_classes). Nothing is unpickled. Raises ``InputError`` if it holds no model or a damaged one.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = Path(folder)
     description = read_description(folder)
-    network = make_network(
-        description.model, num_classes=description.num_classes, in_chans=description.in_chans
-    )
-    model: nn.Module = Normalised(network, description.mean, description.std)
+    model: nn.Module = _unpruned(description)
     if description.cuts is not None:
         from nassuite.compress.prune import PruneRecord, replay
 
@@ -135,5 +150,14 @@ def load_model(folder: str | Path) -> Normalised:
     except (SafetensorError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{folder / 'model.safetensors'} is not there or damaged ({reason})") from None
-    assert isinstance(model, Normalised)
+    assert isinstance(model, Normalised | Network)
     return model.eval()
+
+
+def _unpruned(description: Description) -> nn.Module:
+    classes, in_chans = description.num_classes, description.in_chans
+    if description.arch is not None:
+        interface = Interface(in_chans, classes, description.mean, description.std)
+        return build(Arch.from_json(description.arch), interface)
+    network = make_network(description.model, num_classes=classes, in_chans=in_chans)
+    return Normalised(network, description.mean, description.std)

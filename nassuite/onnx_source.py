@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nassuite.classifying import same_labels
 from nassuite.data import Data, DataConfig, load_data
 from nassuite.errors import InputError
-from nassuite.models import load_model, read_description
 from nassuite.onnx_export import onnx_bytes
 from nassuite.progress import Progress
-from nassuite.settings import read_toml
+from nassuite.pruning_source import bring_model
 
 INT8 = {"int8": "fp32", "pruned-int8": "pruned"}
 """Variants of a deploy folder that are quantised already, and what they were made of."""
@@ -33,11 +31,10 @@ def open_onnx(model: Path, data: str, *, seed: int, progress: Progress) -> OnnxS
     Raises InputError for what is no float32 classifier, or for images of other classes.
     """
     if (model / "model.json").is_file():
-        description = read_description(model)
-        shape = (description.in_chans, description.size, description.size)
-        images = _images(model, data, description.size, seed, progress)
-        same_labels(description, images, str(model), images.name)
-        return OnnxSource(onnx_bytes(load_model(model), shape), images)
+        brought = bring_model(str(model), data=data, seed=seed, command="quantize", progress=progress)
+        return OnnxSource(onnx_bytes(brought.model, brought.shape), brought.data)
+    if not data:
+        raise InputError(f"{model} does not say what it was trained on: give --data")
     labels: list[str] = []
     path = model
     if model.is_dir():
@@ -49,7 +46,7 @@ def open_onnx(model: Path, data: str, *, seed: int, progress: Progress) -> OnnxS
             f"{model}: expected the folder of a training, a deploy folder, or an .onnx file ({error.strerror})"
         ) from None
     channels, side, classes = _interface(content, path)
-    images = _images(model, data, side, seed, progress)
+    images = load_data(DataConfig(data, size=side, seed=seed), progress=progress)
     if images.in_chans != channels or len(images.labels) != classes:
         raise InputError(
             f"{path} takes {channels} channel(s) and knows {classes} classes, {images.name} has {images.in_chans} and "
@@ -58,18 +55,6 @@ def open_onnx(model: Path, data: str, *, seed: int, progress: Progress) -> OnnxS
     if labels and tuple(labels) != images.labels:
         raise InputError(f"{model} was trained for other classes than {images.name} has")
     return OnnxSource(content, images)
-
-
-def _images(model: Path, data: str, size: int, seed: int, progress: Progress) -> Data:
-    subset = None
-    if not data:
-        trained = model / "train.toml"
-        if not trained.is_file():
-            raise InputError(f"{model} does not say what it was trained on: give --data")
-        settings = read_toml(trained)["settings"]
-        data, subset = settings["data"], settings.get("train_images")
-        seed = settings.get("seed", seed)  # the same split: its validation images were not trained on
-    return load_data(DataConfig(data, size=size, seed=seed, train_images=subset), progress=progress)
 
 
 def _float_file(folder: Path) -> tuple[Path, list[str]]:

@@ -2,33 +2,67 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from nassuite.errors import InputError
 from nassuite.settings import check_choices, check_least, check_seed, flag, option
 
 TARGETS = ("target_ms", "speedup", "target_macs", "target_params", "ratio")
+OF_LATENCY = ("target_ms", "speedup")
+IMPORTANCES = ("magnitude", "taylor", "bn-scale", "lamp", "fpgm", "hessian", "random")
+SCOPES = {
+    "uniform": ("local",),
+    "global": ("global", "isomorphic"),
+    "latency": ("global",),
+    "netadapt": ("global",),
+}
+"""What --scope goes with each strategy, its own choice first."""
+STEPS = {"uniform": 1, "global": 1, "latency": 4, "netadapt": 8}
 
 
 @dataclass(frozen=True)
 class PruneSettings:
-    """Settings of ``nassuite prune``. Exactly one of ``TARGETS`` is given."""
+    """Settings of ``nassuite prune``. Exactly one of ``TARGETS`` is given; ``resolved`` fills in a None."""
 
-    model: str = option("", "folder of a trained model (nassuite train)")
-    data: str = option("", "images, as for nassuite train (default: those it was trained on)")
+    model: str = option(
+        "",
+        "folder of a training, a pruning or a search's deployed model; or NAME, 'NAME(option=value)', timm:NAME, "
+        "torchvision:NAME, package.module:factory",
+    )
+    weights: str | None = option(None, "weights of a network given by name: safetensors or a state dict")
+    data: str = option("", "images, as for nassuite train (default: those the model was trained on)")
+    size: int | None = option(
+        None, "side of the images in pixels, for a network by name (default: fits the data)"
+    )
+    train_images: int | None = option(None, "fine-tune on a stratified subset of this many images")
     target_ms: float | None = option(None, "measured latency to reach, in milliseconds")
     speedup: float | None = option(None, "measured speed-up over the dense model to reach, for instance 2")
     target_macs: float | None = option(None, "fraction of the MACs to keep at most")
     target_params: float | None = option(None, "fraction of the parameters to keep at most")
     ratio: float | None = option(None, "fraction of the channels to remove, whatever it brings")
-    importance: str = option(
-        "magnitude", "which channels go", choices=("magnitude", "bn-scale", "taylor", "random")
+    strategy: str | None = option(
+        None,
+        "how channel counts are chosen: the same share everywhere, wherever importance is least, by importance lost "
+        "per millisecond won, or one layer at a time by accuracy (default: latency for --target-ms and --speedup)",
+        choices=tuple(SCOPES),
     )
-    scope: str = option(
-        "local", "from every layer alike, or where it costs least", choices=("local", "global")
+    importance: str | None = option(
+        None,
+        "which channels go (default: taylor for --strategy latency, else magnitude)",
+        choices=IMPORTANCES,
     )
-    align: int = option(16, "widths become multiples of this")
+    scope: str | None = option(
+        None,
+        "which layers' channels are compared: each layer's own, all, or those of layers of the same structure",
+        choices=("local", "global", "isomorphic"),
+    )
+    align: str = option("auto", "widths become multiples of this; auto: what this CPU's runtime is fast at")
+    steps: int | None = option(
+        None, "times of pruning and fine-tuning (default: 4 for latency, 8 for netadapt, else 1)"
+    )
     finetune_epochs: int = option(3, "epochs of distillation from the dense model, 0 for none")
+    short_images: int = option(1024, "training images that a candidate of netadapt is fine-tuned on")
     batch_size: int = option(128, "images in a step")
     lr: float = option(0.02, "peak learning rate")
     threads: int = option(1, "threads of the runtime")
@@ -39,21 +73,73 @@ class PruneSettings:
     def __post_init__(self) -> None:
         check_choices(self)
         check_seed(self.seed)
-        check_least(self, {"align": 1, "finetune_epochs": 0, "batch_size": 2, "threads": 1})
-        given = [name for name in TARGETS if getattr(self, name) is not None]
-        if len(given) != 1:
-            names = ", ".join(flag(name) for name in TARGETS)
-            raise InputError(f"give one target: one of {names}" + (f" (got {len(given)})" if given else ""))
-        (name,) = given
-        value = getattr(self, name)
-        limits = {"speedup": (1.0, 1000.0), "target_ms": (0.0, float("inf"))}.get(name, (0.0, 1.0))
-        if not limits[0] < value < limits[1]:
-            raise InputError(
-                f"{flag(name)} {value:g}: expected more than {limits[0]:g} and less than {limits[1]:g}"
-            )
+        least = {
+            "size": 8, "train_images": 1, "steps": 1, "finetune_epochs": 0, "short_images": 1, "batch_size": 2,
+            "threads": 1,
+        }  # fmt: skip
+        check_least(self, least)
+        if self.align != "auto" and not (self.align.isdecimal() and int(self.align) >= 1):
+            raise InputError(f"--align {self.align}: expected auto, or a number of channels from 1 up")
+        _check_target(self)
         if not 0 < self.lr < float("inf"):
             raise InputError(f"--lr {self.lr:g}: expected a positive number")
 
     @property
     def target(self) -> tuple[str, float]:
         return next((name, getattr(self, name)) for name in TARGETS if getattr(self, name) is not None)
+
+    def resolved(self, *, vector_channels: int) -> PruneSettings:
+        """Fills in what is None or "auto"; ``vector_channels`` are those that the runtime takes at a time."""
+        strategy = self.strategy
+        if strategy is None and self.scope is not None:
+            strategy = "uniform" if self.scope == "local" else "global"
+        if strategy is None:
+            strategy = "latency" if self.target[0] in OF_LATENCY else "uniform"
+        return dataclasses.replace(
+            self,
+            strategy=strategy,
+            scope=self.scope or SCOPES[strategy][0],
+            importance=self.importance or ("taylor" if strategy == "latency" else "magnitude"),
+            steps=self.steps or STEPS[strategy],
+            align=str(vector_channels) if self.align == "auto" else self.align,
+        )
+
+
+def _check_target(settings: PruneSettings) -> None:
+    given = [name for name in TARGETS if getattr(settings, name) is not None]
+    if len(given) != 1:
+        names = ", ".join(flag(name) for name in TARGETS)
+        raise InputError(f"give one target: one of {names}" + (f" (got {len(given)})" if given else ""))
+    (name,) = given
+    value = getattr(settings, name)
+    limits = {"speedup": (1.0, 1000.0), "target_ms": (0.0, float("inf"))}.get(name, (0.0, 1.0))
+    if not limits[0] < value < limits[1]:
+        raise InputError(
+            f"{flag(name)} {value:g}: expected more than {limits[0]:g} and less than {limits[1]:g}"
+        )
+    strategy, scope = settings.strategy, settings.scope
+    if name == "ratio" and strategy in ("latency", "netadapt"):
+        raise InputError(
+            f"--ratio says how much goes, --strategy {strategy} finds it out: give another target"
+        )
+    if strategy and scope and scope not in SCOPES[strategy]:
+        fitting = next(other for other, scopes in SCOPES.items() if scope in scopes)
+        raise InputError(f"--scope {scope} goes with --strategy {fitting}, not {strategy}")
+
+
+@dataclass(frozen=True)
+class SensitivitySettings:
+    """Settings of ``nassuite prune --sensitivity``, of the same meaning as for pruning."""
+
+    model: str = ""
+    weights: str | None = None
+    data: str = ""
+    size: int | None = None
+    train_images: int | None = None
+    importance: str = "magnitude"
+    align: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        # The same checks: a pruning of some ratio, with these settings.
+        PruneSettings(**dataclasses.asdict(self), ratio=0.5)

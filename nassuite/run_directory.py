@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nassuite.errors import Busy, InputError
 from nassuite.records import SCHEMA_VERSION, append_jsonl, read_json, read_jsonl, write_bytes
@@ -17,6 +17,8 @@ from nassuite.settings import Settings, from_table, moved, read_toml, write_toml
 
 if TYPE_CHECKING:
     from nassuite.train.loop import Checkpoint
+
+S = TypeVar("S")
 
 STAGES = ("latency", "supernet", "search", "finalists", "deploy", "report")
 FACTS = ("command", "started", "data_digest", "space_digest", "target")
@@ -222,6 +224,33 @@ def read_lines(path: Path) -> list[Any]:
         return read_jsonl(path)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is damaged ({error}): delete it, and --resume makes it again") from None
+
+
+def read_settings(path: Path, kind: type[S], what: str) -> tuple[S, dict[str, Any]]:
+    """Settings of a ``kind`` from the TOML file of a training or pruning (``what``), and the facts beside them."""
+    if not path.is_file():
+        raise InputError(f"{path.parent} is no {what}: it has no {path.name}")
+    table = read_toml(path)
+    values = table.pop("settings", None)
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is damaged: it lacks settings")
+    return kind(**from_table(values, str(path), kind)), table
+
+
+def remembering(path: Path) -> Callable[[str, Callable[[], Any]], Any]:
+    """A function of (name, make) that gives what was made under that name, and makes it where that is not in the file.
+
+    Values are JSON, one line each, written as soon as they are made.
+    """
+    known = {entry["name"]: entry["value"] for entry in read_lines(path)}
+
+    def remember(name: str, make: Callable[[], Any]) -> Any:
+        if name not in known:
+            known[name] = make()
+            append_jsonl(path, {"name": name, "value": known[name]})
+        return known[name]
+
+    return remember
 
 
 @dataclass(frozen=True)

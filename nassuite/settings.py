@@ -46,9 +46,12 @@ class Settings:
     epochs: int | None = option(None, "epochs of the supernet (default: fits the data)")
     batch_size: int | None = option(None, "images in a training step (default: fits the data)")
     lr: float = option(0.1, "peak learning rate of the supernet")
-    calibration: int = option(72, "architectures measured to fit the latency predictor")
+    calibration: int = option(160, "architectures measured to fit the latency predictor, at the most")
+    predicted_confidence: float | None = option(
+        None, "search only what keeps the budget with this probability by prediction (default: as predicted)"
+    )
     trials: int = option(72, "distinct architectures evaluated by the search")
-    sampler: str = option("nsga2", "Optuna sampler", choices=("nsga2", "tpe", "gp", "random"))
+    sampler: str = option("nsga2", "Optuna sampler", choices=("nsga2", "guided", "tpe", "gp", "random"))
     workers: int = option(1, "processes that search together")
     finetune_epochs: int | None = option(None, "epochs of distillation of a winner (default: fits the data)")
     prune: float = option(0.3, "fraction of the winner's inner channels that pruning removes")
@@ -105,7 +108,7 @@ def check_choices(settings: Any) -> None:
     for field in dataclasses.fields(settings):
         choices = field.metadata.get("choices")
         value = getattr(settings, field.name)
-        if choices and value not in choices:
+        if choices and value is not None and value not in choices:
             raise InputError(f"{flag(field.name)} {value!r}: expected one of {', '.join(map(str, choices))}")
 
 
@@ -140,6 +143,10 @@ def _check(settings: Settings) -> None:
         raise InputError(f"--prune {settings.prune:g}: expected a fraction between 0 and 1")
     if not 0.5 <= settings.confidence < 1:
         raise InputError(f"--confidence {settings.confidence:g}: expected 0.5 or more and less than 1")
+    if settings.predicted_confidence is not None and not 0.5 <= settings.predicted_confidence < 1:
+        raise InputError(
+            f"--predicted-confidence {settings.predicted_confidence:g}: expected 0.5 or more and less than 1"
+        )
     if not (math.isfinite(settings.lr) and settings.lr > 0):
         raise InputError(f"--lr {settings.lr:g}: expected a positive number")
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from nassuite.flow import Flow
-from nassuite.latency.calibrate import calibration_archs, measure_archs
 from nassuite.latency.certificate import certify
+from nassuite.latency.choosing import collect
 from nassuite.latency.cost import cost
 from nassuite.latency.features import layers
 from nassuite.latency.meter import Measurement, normalised_ms
@@ -36,15 +36,13 @@ HOPELESS = 0.8
 
 def calibrate(flow: Flow) -> None:
     """Measures architectures for the predictor, prints its held-out error, says which budgets are hopeless."""
-    archs = calibration_archs(flow.space, flow.settings.calibration, flow.settings.seed)
-    measure_archs(
-        archs, flow.export, flow.meter, flow.target,
-        known=flow.samples, save=lambda s: append_jsonl(flow.run.samples, s.to_json()),
-        progress=flow.progress, seed=flow.settings.seed,
-    )  # fmt: skip
-    flow.__dict__.pop("samples", None)  # read again, now with the new ones
-    if flow.run.predictor.exists():
+    if flow.samples and flow.run.predictor.exists():
         return
+    flow.samples = collect(
+        flow.space, flow.export, flow.meter, flow.target,
+        most=flow.settings.calibration, seed=flow.settings.seed, in_chans=flow.data.in_chans,
+        known=flow.samples, save=lambda s: append_jsonl(flow.run.samples, s.to_json()), progress=flow.progress,
+    )  # fmt: skip
     flow.progress.say(f"latency predictor ({flow.predictor.model}): {flow.predictor.error}")
     fastest = min(normalised_ms(flow.samples))
     hopeless = [f"{budget:g} ms" for budget in flow.settings.budget_ms if budget < fastest * HOPELESS]
@@ -52,7 +50,11 @@ def calibrate(flow: Flow) -> None:
         flow.progress.say(
             f"nothing will keep {', '.join(hopeless)}: the fastest measured takes {fastest:.3g} ms"
         )
-    write_json(flow.run.predictor, {"model": flow.predictor.model, **flow.predictor.error.to_json()})
+    bound = None
+    if flow.settings.predicted_confidence:
+        bound = {"probability": flow.settings.predicted_confidence, "margin": flow.margin}
+    record = {"model": flow.predictor.model, "fitted_on": flow.predictor.fitted_on, "bound": bound}
+    write_json(flow.run.predictor, {**record, **flow.predictor.error.to_json()})
 
 
 def train_shared_weights(flow: Flow) -> None:
@@ -97,7 +99,7 @@ def measure_finalists(flow: Flow) -> None:
             e.number: e
             for budget in lacking
             for e in nominate(
-                flow.evaluated, budget * reach, FINALISTS,
+                flow.evaluated, budget * reach, FINALISTS, margin=flow.margin,
                 images=min(SEARCH_VAL_IMAGES, len(flow.data.val)),
                 macs=lambda arch: sum(layer.macs for layer in layers(arch, flow.data.in_chans)),
             )

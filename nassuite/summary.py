@@ -144,15 +144,16 @@ def _finalist(entry: dict[str, Any], budget: float) -> c.Finalist:
 
 
 def _predictor(inputs: Inputs) -> c.PredictorFacts:
-    facts = read_record(inputs.run.predictor)
+    facts = read_record(inputs.run.predictor, "fitted_on", "bound")
     return c.PredictorFacts(
         model=facts["model"],
-        n=facts["n"],
+        n=facts["fitted_on"],
         mape=facts["mape"],
         hit5=facts["within_5_percent"],
         hit10=facts["within_10_percent"],
         kendall_tau=facts["kendall_tau"],
         points=tuple(inputs.held_out),
+        bound=(facts["bound"]["probability"], facts["bound"]["margin"]) if facts["bound"] else None,
     )
 
 

@@ -95,7 +95,7 @@ def print_status(run: RunDirectory) -> None:
 
 def _detail(run: RunDirectory, settings: Settings, stage: str) -> str:
     if stage == "latency":
-        return f"{len(read_lines(run.samples))} of {settings.calibration} samples"
+        return f"{len(read_lines(run.samples))} of {settings.calibration} samples at most"
     if stage == "supernet":
         meta = FileCheckpoints(run.supernet).meta()
         return f"{len(meta['log']) if meta else 0} of {settings.epochs} epochs"

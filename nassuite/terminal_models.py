@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from nassuite.distilling import Distilled
     from nassuite.exporting import Exported
     from nassuite.latency.meter import Measurement
-    from nassuite.pruning import Pruned
+    from nassuite.pruning_result import Pruned
     from nassuite.quantizing import Quantized
     from nassuite.report.comparison import Comparison
+    from nassuite.sensitivity import Point
     from nassuite.training import Trained
 
 
@@ -186,6 +187,30 @@ def print_quantized(found: Quantized) -> None:
     out = console()
     out.print(table)
     out.print(f"* is {found.folder}/model.onnx; why: {found.folder}/card.md")
+
+
+def print_sensitivity(points: Sequence[Point], folder: Path) -> None:
+    """For each layer, the largest share of its channels that costs a point of accuracy or less."""
+    dense = points[0]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    for column in ("channels", "to spare %", "val %", "MACs left %"):
+        table.add_column(column, justify="right")
+    for layer in dict.fromkeys(point.layer for point in points[1:]):
+        own = [point for point in points if point.layer == layer]
+        spare = max(
+            (p for p in own if p.accuracy >= dense.accuracy - 0.01), key=lambda p: p.ratio, default=None
+        )
+        row = ("0", f"{100 * dense.accuracy:.1f}", "100")
+        if spare:
+            row = (f"{100 * spare.ratio:.0f}", f"{100 * spare.accuracy:.1f}", f"{100 * spare.macs_left:.0f}")
+        table.add_row(layer, str(own[0].before), *row)
+    out = console()
+    out.print(table)
+    out.print(
+        "to spare: what can go from this layer alone, without fine-tuning, for a point of accuracy at most"
+    )
+    out.print(f"points {folder / 'sensitivity.csv'}, drawn in {folder / 'sensitivity.png'}")
 
 
 def print_measurements(names: Sequence[str], measurements: Sequence[Measurement]) -> None:

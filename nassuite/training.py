@@ -16,9 +16,9 @@ from nassuite.classifying import prepare_classifier
 from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
 from nassuite.records import read_json
-from nassuite.run_directory import RunDirectory
+from nassuite.run_directory import RunDirectory, read_settings
 from nassuite.segmenting import MASKS, prepare_segmentation
-from nassuite.settings import from_table, read_toml, to_table, write_toml
+from nassuite.settings import to_table, write_toml
 from nassuite.train_settings import TrainSettings
 
 
@@ -55,7 +55,8 @@ def train_model(
     """
     run = RunDirectory(out)
     if resume:
-        settings, noted = read_training(out)
+        found = read_settings(out / "train.toml", TrainSettings, "training")
+        settings, noted = found
     elif settings is None:
         raise InputError("no settings: give a network, or --resume")
     else:
@@ -77,18 +78,6 @@ def train_model(
         if not (out / "result.json").is_file():
             job.run(out)
         return _read_result(out, job.settings)
-
-
-def read_training(out: Path) -> tuple[TrainSettings, dict[str, Any]]:
-    """The settings of a training that was begun in ``out``, and the facts beside them."""
-    path = out / "train.toml"
-    if not path.is_file():
-        raise InputError(f"{out} is no training: it has no train.toml")
-    table = read_toml(path)
-    values = table.pop("settings", None)
-    if not isinstance(values, dict):
-        raise InputError(f"{path} is damaged: it lacks settings")
-    return TrainSettings(**from_table(values, str(path), TrainSettings)), table
 
 
 def _read_result(out: Path, settings: TrainSettings) -> Trained:

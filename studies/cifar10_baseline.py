@@ -34,7 +34,8 @@ from nassuite.train.distill import train_network
 from nassuite.train.loop import TrainConfig
 from nassuite.train.recalibrate import predict
 
-BATCH_SIZE, PEAK_LR = 128, 0.2
+LR_OF_IMAGE = 0.2 / 128
+"""The peak learning rate grows with the batch (Goyal et al. 2017, section 2.1)."""
 STAGES = ((16, 1, 1, 4.0), (24, 2, 2, 4.0), (48, 2, 3, 4.0), (96, 2, 2, 4.0))
 """Width, stride of the first layer, layers, expansion."""
 
@@ -56,13 +57,15 @@ def plain_network() -> Arch:
     return Arch(32, StemSpec(16), tuple(stages), HeadSpec(256))
 
 
-def trained(data: Data, epochs: int, work: Path, seed: int) -> tuple[Network, float]:
+def trained(data: Data, epochs: int, batch_size: int, work: Path, seed: int) -> tuple[Network, float]:
     """The plain network after ``epochs``, and the seconds that it took, interruptions left out."""
     network = build(
         plain_network(), Interface(data.in_chans, len(data.labels), data.mean, data.std), seed=seed
     )
-    config = TrainConfig(epochs, BATCH_SIZE, PEAK_LR, seed=seed, augment=default_augment(data))
-    checkpoints = FileCheckpoints(work / f"plain-{epochs}.safetensors")
+    config = TrainConfig(
+        epochs, batch_size, LR_OF_IMAGE * batch_size, seed=seed, augment=default_augment(data)
+    )
+    checkpoints = FileCheckpoints(work / f"plain-{epochs}-{batch_size}.safetensors")
     meta = checkpoints.meta()
     before = meta["log"][-1]["seconds"] if meta and meta["log"] else 0.0
     started = time.monotonic()
@@ -88,6 +91,7 @@ def main() -> None:
     )
     parser.add_argument("--data", required=True)
     parser.add_argument("--epochs", type=int, nargs="+", default=[8])
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--train-images", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("reports/cifar10/baseline"))
@@ -98,7 +102,9 @@ def main() -> None:
     data = load_data(config, progress=progress)
     networks, rows = {}, []
     for epochs in arguments.epochs:
-        networks[f"plain, {epochs} epochs"], seconds = trained(data, epochs, arguments.work, arguments.seed)
+        networks[f"plain, {epochs} epochs"], seconds = trained(
+            data, epochs, arguments.batch_size, arguments.work, arguments.seed
+        )
         rows.append((epochs, seconds))
     target = Target()
     timed = time_networks(networks, (data.in_chans, 32, 32), target=target, progress=progress)
@@ -122,7 +128,7 @@ def main() -> None:
         target=target.describe(),
         environment=environment(),
         recipe={
-            "batch_size": BATCH_SIZE, "lr": PEAK_LR, "schedule": "one cycle", "label_smoothing": 0.1,
+            "batch_size": arguments.batch_size, "lr": LR_OF_IMAGE * arguments.batch_size, "schedule": "one cycle", "label_smoothing": 0.1,
             "train_images": len(data.train), "seed": arguments.seed, "threads": torch.get_num_threads(),
         },
         rows=tuple(compared),

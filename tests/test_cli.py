@@ -373,3 +373,12 @@ def test_ctrl_c_in_the_search_is_one_line_and_the_run_goes_on(tmp_path, workers)
     assert again.returncode == 0, again.stderr
     assert "Traceback" not in again.stderr
     assert (run / "report" / "index.html").exists()
+
+
+def test_completion_is_a_script_that_knows_the_commands(nassuite):
+    code, script, _ = nassuite("completion", "bash")
+    assert code == 0
+    checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    for word in ("certify", "--budget-ms", "search-dilations"):
+        assert word in script

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from nassuite.cli import _parser
+from nassuite.cli import make_parser
 from nassuite.data.preprocess import Preprocess, as_float, preprocess_image
 from nassuite.onnx_export import export_onnx, run_onnx
 from nassuite.summary import PREDICT
@@ -48,7 +48,7 @@ def test_every_nassuite_command_of_the_readme_is_understood():
     commands = [words[1:] for words in lines if words and words[0] == "nassuite"]
     assert len(commands) >= 4
     for words in commands:
-        assert callable(_parser().parse_args(words).run)
+        assert callable(make_parser().parse_args(words).run)
 
 
 def test_the_make_targets_of_the_readme_exist():

@@ -30,7 +30,7 @@ from nassuite.settings import (
         ({"budget_ms": (math.inf,)}, "--budget-ms inf: expected a positive"),
         ({"budget_ms": (2.0, 2.0)}, "--budget-ms 2 2: give every budget once"),
         ({"budget_ms": (0.1, 0.1 + 1e-9)}, "--budget-ms 0.1 0.1: give every budget once"),
-        ({"sampler": "annealing"}, "--sampler 'annealing': expected one of nsga2, tpe, gp, random"),
+        ({"sampler": "annealing"}, "--sampler 'annealing': expected one of nsga2, guided, tpe, gp, random"),
         ({"metric": "recall"}, "--metric 'recall'"),
         ({"percentile": 99}, "--percentile 99: expected one of 50, 90"),
         ({"threads": 0}, "--threads 0: expected 1 or more"),
@@ -45,6 +45,8 @@ from nassuite.settings import (
         ({"prune": 1.0}, "--prune 1"),
         ({"prune": math.nan}, "--prune nan"),
         ({"confidence": 1.0}, "--confidence 1"),
+        ({"predicted_confidence": 1.0}, "--predicted-confidence 1: expected 0.5 or more"),
+        ({"predicted_confidence": math.nan}, "--predicted-confidence nan: expected 0.5 or more"),
         ({"lr": math.nan}, "--lr nan"),
         ({"lr": 0.0}, "--lr 0"),
     ],
@@ -127,7 +129,7 @@ def test_everything_is_resolved_and_what_was_given_stays(images, size):
     assert None not in {
         getattr(resolved, f.name)
         for f in dataclasses.fields(resolved)
-        if f.name not in ("train_images", "baselines")
+        if f.name not in ("train_images", "baselines", "predicted_confidence")
     }
     assert (resolved.epochs, resolved.space, resolved.size) == (3, "mine", size)
     assert Settings().resolved(images=images, size=size, device="cpu").space == (

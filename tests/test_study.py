@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from deterministic_meter import deterministic_meter
 from PIL import Image, ImageOps
 from tiny_runs import (
@@ -21,12 +22,16 @@ from tiny_runs import (
     stages_done,
 )  # fmt: skip
 
+import nassuite
 from nassuite.compress.prune import PruneRecord
 from nassuite.errors import InputError
 from nassuite.flow import budget_notes
 from nassuite.latency.certificate import check
 from nassuite.latency.meter import CALIBRATION, CERTIFICATE
+from nassuite.onnx_export import run_onnx
 from nassuite.progress import SILENT
+from nassuite.prune_settings import PruneSettings
+from nassuite.pruning import prune_model
 from nassuite.report import read_report
 from nassuite.run_directory import STAGES, RunDirectory
 from nassuite.settings import Settings
@@ -100,8 +105,8 @@ def test_a_budget_that_does_not_bind_is_told_with_the_latency_where_it_would(tin
 
 def test_the_hand_over_is_complete(deployed, card):
     assert sorted(path.name for path in deployed.iterdir()) == [
-        "card.json", "card.md", "certificate.json", "labels.txt", "model.fp32.onnx", "model.int8.onnx", "model.onnx",
-        "model.pruned.int8.onnx", "model.pruned.onnx", "model.pt2", "predict.py",
+        "card.json", "card.md", "certificate.json", "labels.txt", "model.fp32.onnx", "model.int8.onnx", "model.json",
+        "model.onnx", "model.pruned.int8.onnx", "model.pruned.onnx", "model.pt2", "model.safetensors", "predict.py",
     ]  # fmt: skip
     assert (
         tuple((deployed / "labels.txt").read_text().splitlines())
@@ -127,6 +132,30 @@ def test_the_model_keeps_the_deploy_contract(deployed, card):
     for count in (1, 5):
         images = np.random.default_rng(0).random((count, 3, 16, 16), dtype=np.float32)
         assert session.run(None, {"image": images})[0].shape == (count, 4)
+
+
+def test_the_deployed_network_is_loaded_again(deployed, card):
+    """In float32, also where the chosen file is int8."""
+    shown = next((v for v in card["variants"] if v["chosen"]), None)
+    cuts = json.loads((deployed / "model.json").read_text())["cuts"]
+    if shown is not None:
+        assert (cuts is not None) == shown["name"].startswith("pruned")
+    images = np.random.default_rng(0).random((4, 3, 16, 16), dtype=np.float32)
+    with torch.no_grad():
+        logits = nassuite.load(deployed)(torch.from_numpy(images)).numpy()
+    expected = run_onnx(deployed / ("model.fp32.onnx" if cuts is None else "model.pruned.onnx"), images)
+    assert abs(logits - expected).max() < 1e-3 * max(1.0, abs(expected).max())
+
+
+@pytest.mark.slow
+def test_a_deployed_model_is_pruned_further(deployed, tmp_path):
+    wanted = PruneSettings(model=str(deployed), target_macs=0.7, align="8", finetune_epochs=0)
+    found = prune_model(wanted, out=tmp_path / "out", meter=deterministic_meter)
+    assert found.rows[1].macs <= 0.7 * found.rows[0].macs
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = nassuite.load(tmp_path / "out")(images).numpy()
+    assert abs(run_onnx(tmp_path / "out" / "model.onnx", images.numpy()) - logits).max() < 1e-3
 
 
 def test_test_accuracy_on_the_card_is_that_of_the_image_files(tiny_run, deployed, card):

@@ -10,14 +10,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nassuite import __version__
-from nassuite.cli import dilations, distill, export, latency, prune, quantize, search, train, zoo
+from nassuite.cli import (
+    audit,
+    completion,
+    cost,
+    dilations,
+    distill,
+    export,
+    latency,
+    prune,
+    quantize,
+    search,
+    train,
+    zoo,
+)  # fmt: skip
 from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, Parser
 from nassuite.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parsed = _parser().parse_args(arguments)
+    parsed = make_parser().parse_args(arguments)
     parsed.command_line = arguments
     try:
         code = parsed.run(parsed)
@@ -46,13 +59,15 @@ def _how_to_go_on(parsed: argparse.Namespace) -> str:
         for command, file in (
             ("search", "study.toml"),
             (getattr(parsed, "trains_by", "train"), "train.toml"),
+            ("prune", "prune.toml"),
+            ("prune", "sensitivity.toml"),
         ):
             if os.path.isfile(run / file):  # that of pathlib raises for odd names
                 return f"; go on with: nassuite {command} --resume {shlex.quote(str(run))}"
     return ""
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="nassuite",
         description="Images and a latency budget in; a small vision model that is measured to meet it out.",
@@ -68,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     zoo.add(commands)
     dilations.add(commands)
     latency.add(commands)
+    cost.add(commands)
+    audit.add(commands)
+    completion.add(commands, make_parser)
 
     report = commands.add_parser("report", help="draw a run's report again from its records")
     report.add_argument("run_folder", metavar="RUN", type=Path)

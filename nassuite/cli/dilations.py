@@ -38,7 +38,8 @@ def _search(arguments: argparse.Namespace) -> int:
     from nassuite.zoo.weights import load_weights
 
     if Path(arguments.model).is_dir():
-        network = load_model(arguments.model).network
+        model = load_model(arguments.model)
+        network = getattr(model, "network", model)
     elif arguments.weights is None:
         raise InputError(f"{arguments.model}: a search needs trained weights: give --weights FILE")
     else:

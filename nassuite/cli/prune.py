@@ -3,36 +3,90 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 from nassuite.cli.parser import EXIT_MISSED, add_settings, given_settings
+from nassuite.errors import InputError
 from nassuite.progress import Progress
-from nassuite.prune_settings import PruneSettings
+from nassuite.prune_settings import PruneSettings, SensitivitySettings
+from nassuite.settings import flag
 
 
 def add(commands: Any) -> None:
     prune = commands.add_parser(
         "prune",
-        help="make a trained network smaller until a measured target is met",
+        help="make a network smaller until a measured target is met",
         description="Removes channels, proven equal to the masked original, until the target is met; distils what is "
         "left from the dense model. Exits with 1 where the result misses the target.",
     )
-    prune.add_argument("model", metavar="MODEL", help="folder of a trained model (nassuite train)")
+    prune.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="folder of a training, a pruning or a search's deployed model; or a network with --data and --weights: "
+        "NAME, 'NAME(option=value)', timm:NAME, torchvision:NAME, package.module:factory",
+    )
     add_settings(prune, PruneSettings, leave_out=("model",))
-    prune.add_argument("--out", type=Path, help="folder for the result (default: runs/prune-<date>)")
+    prune.add_argument("--out", type=Path, help="folder for the result (default: runs/prune-<name>-<date>)")
+    prune.add_argument("--resume", type=Path, metavar="DIR", help="continue the pruning in this folder")
+    prune.add_argument(
+        "--sensitivity",
+        action="store_true",
+        help="prune nothing: write and draw accuracy against pruning ratio, layer by layer",
+    )
+    prune.add_argument(
+        "--verbose", action="store_true", help="also say how the tensors of --weights were matched"
+    )
     prune.set_defaults(run=_prune)
 
 
 def _prune(arguments: argparse.Namespace) -> int:
-    settings = PruneSettings(**given_settings(arguments, PruneSettings))
-    arguments.progress = progress = Progress()
+    given = {k: v for k, v in given_settings(arguments, PruneSettings).items() if k != "model"}
+    if arguments.resume is not None:
+        extra = [flag(name) for name in given] + (["--out"] if arguments.out else [])
+        extra += [arguments.model] if arguments.model else []
+        if extra:
+            raise InputError(
+                f"--resume goes on with the pruning's own settings: leave out {', '.join(extra)}"
+            )
+        settings, out = None, arguments.resume
+    else:
+        if arguments.model is None:
+            raise InputError("no model: give a MODEL, for instance nassuite prune runs/mbv2 --speedup 2")
+        settings = _settings(arguments.model, given, sensitivity=arguments.sensitivity)
+        name = re.sub(r"\W+", "_", arguments.model).strip("_")
+        what = "sensitivity" if arguments.sensitivity else "prune"
+        out = arguments.out or Path("runs") / f"{what}-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    arguments.progress = progress = Progress(verbose=arguments.verbose)
+    arguments.started = out
+
+    resume, command = arguments.resume is not None, ["nassuite", *arguments.command_line]
+    if arguments.sensitivity or (resume and (out / "sensitivity.toml").is_file()):
+        from nassuite.sensitivity import sensitivity
+        from nassuite.terminal_models import print_sensitivity
+
+        assert settings is None or isinstance(settings, SensitivitySettings)
+        points = sensitivity(settings, out=out, resume=resume, progress=progress, command=command)
+        print_sensitivity(points, out)
+        return 0
 
     from nassuite.pruning import prune_model
     from nassuite.terminal_models import print_pruned
 
-    out = arguments.out or Path("runs") / f"prune-{time.strftime('%Y%m%d-%H%M%S')}"
-    pruned = prune_model(settings, out=out, progress=progress)
+    assert settings is None or isinstance(settings, PruneSettings)
+    pruned = prune_model(settings, out=out, resume=resume, progress=progress, command=command)
     print_pruned(pruned)
     return 0 if pruned.met else EXIT_MISSED
+
+
+def _settings(model: str, given: dict[str, Any], *, sensitivity: bool) -> PruneSettings | SensitivitySettings:
+    if not sensitivity:
+        return PruneSettings(model=model, **given)
+    known = {field.name for field in dataclasses.fields(SensitivitySettings)}
+    if others := [flag(field) for field in given if field not in known]:
+        raise InputError(f"--sensitivity prunes nothing: leave out {', '.join(others)}")
+    return SensitivitySettings(model=model, **given)

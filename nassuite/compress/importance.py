@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
@@ -13,46 +13,66 @@ from torch.nn import functional as F
 from nassuite.compress.surgery import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, Group, Member
 from nassuite.errors import InputError
 
-Importance = Literal["magnitude", "bn-scale", "taylor", "random"]
+Importance = Literal["magnitude", "taylor", "bn-scale", "lamp", "fpgm", "hessian", "random"]
+OF_THE_LOSS = ("taylor", "hessian")
+"""Scores that estimate by how much the loss grows: they need images, and are added and compared as they are."""
+HESSIAN_IMAGES = 128
+"""Each has a backward pass of its own."""
+
+Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def saliencies(
-    model: nn.Module,
-    importance: Importance,
-    *,
-    batches: Iterable[tuple[Tensor, Tensor]] | None = None,
-    seed: int = 0,
+    model: nn.Module, importance: Importance, *, batches: Batches | None = None, seed: int = 0
 ) -> dict[str, Tensor]:
     """Parameter name to a tensor of its shape.
 
-    "magnitude" and "bn-scale": the square of each weight; "taylor": abs(weight * gradient) of the cross-entropy
-    in eval mode, summed over ``batches`` of (images, labels) (first order, Molchanov et al. 2019); "random":
-    uniform noise. Raises ``InputError`` where "taylor" has no batches.
+    "magnitude", "bn-scale", "lamp" and "fpgm": the square of each weight. "taylor": abs(weight * gradient) of the
+    cross-entropy in eval mode, summed over ``batches`` of (images, labels) (first order, Molchanov et al.
+    2019). "hessian": half the weight's square times the diagonal of the empirical Fisher matrix, which stands for
+    the Hessian (optimal brain damage, LeCun et al. 1989; Theis et al. 2018, arXiv 1801.05787), over the first
+    ``HESSIAN_IMAGES`` images. "random": uniform noise. Raises ``InputError`` where images are needed and
+    there are none.
     """
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     if importance == "random":
         generator = torch.Generator().manual_seed(seed)
         return {name: torch.rand(p.shape, generator=generator) for name, p in parameters.items()}
     if importance == "taylor":
-        return _taylor(model, batches)
+        return _summed(model, batches or (), importance, lambda p, gradient: (p * gradient).abs())
+    if importance == "hessian":
+        single = _single_images(batches or (), HESSIAN_IMAGES)
+        return _summed(model, single, importance, lambda p, gradient: 0.5 * (p * gradient).square())
     return {name: p.square() for name, p in parameters.items()}
 
 
-def _taylor(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]] | None) -> dict[str, Tensor]:
+def _summed(
+    model: nn.Module, batches: Batches, importance: str, term: Callable[[Tensor, Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """The sum of ``term`` of each parameter and its gradient over the batches."""
     model = copy.deepcopy(model).eval().requires_grad_(True)
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     seen = 0
-    for images, labels in batches or ():
+    for images, labels in batches:
         loss = F.cross_entropy(model(images.cpu().float()), labels.cpu())
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
             if gradient is not None:
-                total[name] += (parameter.detach() * gradient).abs()
+                total[name] += term(parameter.detach(), gradient)
         seen += len(images)
     if not seen:
-        raise InputError("importance 'taylor' needs batches of images and labels, there are none")
+        raise InputError(f"importance {importance!r} needs batches of images and labels, there are none")
     return total
+
+
+def _single_images(batches: Batches, most: int) -> Batches:
+    for images, labels in batches:
+        for row in range(min(most, len(images))):
+            yield images[row : row + 1], labels[row : row + 1]
+        most -= len(images)
+        if most <= 0:
+            return
 
 
 def group_scores(
@@ -61,23 +81,55 @@ def group_scores(
     """(width,) scores of the group's root channels, higher is more important.
 
     Norms have another scale in every layer: each member's are divided by their mean, and so is the
-    sum, which makes groups comparable. Taylor scores estimate a change of the loss and are added as they are.
+    sum, which makes groups comparable. LAMP divides the sum's squares by those of all channels that matter no
+    less (Lee et al. 2021, arXiv 2010.07611, equation 1), which makes them comparable by itself. FPGM takes the
+    distances of each filter to all others instead of its norm (He et al. 2019, arXiv 1811.00250, section 3.3).
+    Scores of ``OF_THE_LOSS`` are added as they are.
     """
     total = torch.zeros(group.width)
     for member in group.members:
         module = model.get_submodule(member.module)
-        if importance == "bn-scale" and not isinstance(module, BATCH_NORMS):
-            continue
-        sums = _channel_sums(module, member, saliency)
+        sums = _member_scores(module, member, saliency, importance)
         if sums is None:
             continue
-        if importance != "taylor":
-            sums = sums.sqrt()
+        if importance not in OF_THE_LOSS:
             sums = sums / sums.mean().clamp_min(1e-12)
         total.index_add_(0, torch.tensor(member.roots), sums[list(member.channels)])
     if importance == "bn-scale" and not total.any():  # no batch norm in this group
         return group_scores(model, group, saliency, "magnitude")
-    return total if importance == "taylor" else total / total.mean().clamp_min(1e-12)
+    if importance == "lamp":
+        return _lamp(total)
+    return total if importance in OF_THE_LOSS else total / total.mean().clamp_min(1e-12)
+
+
+def _member_scores(
+    module: nn.Module, member: Member, saliency: dict[str, Tensor], importance: Importance
+) -> Tensor | None:
+    """(channels,) scores of the module's channels on the member's side; None if it has no say."""
+    if importance == "bn-scale" and not isinstance(module, BATCH_NORMS):
+        return None
+    if importance == "fpgm":
+        return _distances(module, member)
+    sums = _channel_sums(module, member, saliency)
+    return sums if sums is None or importance in OF_THE_LOSS else sums.sqrt()
+
+
+def _distances(module: nn.Module, member: Member) -> Tensor | None:
+    """(channels,) sum of the distances of each filter to all filters of its layer."""
+    if member.side != "out" or not isinstance(module, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
+        return None
+    weight = module.weight.detach()
+    if isinstance(module, TRANSPOSED):
+        if module.groups > 1:
+            return None
+        weight = weight.transpose(0, 1)
+    filters = weight.flatten(1)
+    return torch.cdist(filters, filters).sum(1)
+
+
+def _lamp(scores: Tensor) -> Tensor:
+    squares, order = scores.square().sort(descending=True, stable=True)
+    return torch.zeros_like(scores).index_copy_(0, order, squares / squares.cumsum(0).clamp_min(1e-12))
 
 
 def _channel_sums(module: nn.Module, member: Member, saliency: dict[str, Tensor]) -> Tensor | None:

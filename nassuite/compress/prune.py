@@ -8,44 +8,18 @@ dependency graph show themselves there, and the record says which layers were le
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nassuite.compress.importance import Importance, group_scores, saliencies
+from nassuite.compress.importance import group_scores, saliencies
 from nassuite.compress.surgery import Cut, Group, cut, find_groups
 from nassuite.compress.verify import TOLERANCE, gate, mask_difference, scrambled
+from nassuite.compress.widths import PruneConfig, cuts_to, least, lower_widths, step, widths_at
 from nassuite.errors import InputError
-
-Scope = Literal["global", "local"]
-
-
-@dataclass(frozen=True)
-class PruneConfig:
-    """``ratio`` is the fraction of the prunable channels to remove, 0 <= ratio < 1.
-
-    ``scope``: "local" removes it from every group, "global" wherever importance is least. Widths
-    become multiples of ``align``, the nearest, at least one (ONNX Runtime is slow on others).
-    """
-
-    ratio: float
-    importance: Importance = "magnitude"
-    scope: Scope = "local"
-    align: int = 8
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.ratio < 1.0:
-            raise InputError(f"pruning ratio {self.ratio}: expected 0 <= ratio < 1")
-        if self.align < 1:
-            raise InputError(f"alignment {self.align}: expected a number of channels, 1 or more")
-        for value, known in ((self.importance, get_args(Importance)), (self.scope, get_args(Scope))):
-            if value not in known:
-                raise InputError(f"{value!r} is none of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -159,15 +133,39 @@ def prune_proven(
     proven: Proven, config: PruneConfig, *, batches: Iterable[tuple[Tensor, Tensor]] | None = None
 ) -> tuple[nn.Module, PruneRecord]:
     """``prune`` at one ratio, the groups known; on the CPU. ``config`` is that of ``prove`` but for the ratio."""
+    scores = channel_scores(proven, config, batches=batches)
+    return prune_to(proven, config, scores, widths_at(proven.dense, proven.groups, scores, config))
+
+
+def channel_scores(
+    proven: Proven, config: PruneConfig, *, batches: Iterable[tuple[Tensor, Tensor]] | None = None
+) -> dict[str, Tensor]:
+    """By the root of each group, (width,) scores of its channels, higher is more important.
+
+    Raises ``InputError`` if the importance lacks its ``batches`` of (images, labels).
+    """
+    saliency = saliencies(proven.dense, config.importance, batches=batches, seed=config.seed)
+    return {
+        group.root: group_scores(proven.dense, group, saliency, config.importance) for group in proven.groups
+    }
+
+
+def prune_to(
+    proven: Proven, config: PruneConfig, scores: Mapping[str, Tensor], widths: Mapping[str, int]
+) -> tuple[nn.Module, PruneRecord]:
+    """Cuts every group to its width in ``widths`` (root to channels), the least important channels going.
+
+    Raises ``MaskEquivalenceError`` if the gate fails.
+    """
     dense, images, left = proven.dense, proven.images, dict(proven.left)
     # Proven on random channels, now on the chosen ones and other weights, then on the model's own.
-    chosen = _choose(dense, proven.groups, config, batches)
+    chosen = cuts_to(proven.groups, scores, widths)
     template = scrambled(dense, images, torch.Generator().manual_seed(config.seed + 1))
     history, reasons = _exact_cuts(template, chosen, images)
     cuts = {name: len(channels) for name, _, channels in history}
     for group in proven.groups:
         if group.root not in cuts:
-            left[group.root] = (group.width, reasons.get(group.root, "nothing to remove at this ratio"))
+            left[group.root] = (group.width, reasons.get(group.root, "nothing of it had to go"))
     pruned, kept = cut(dense, history, images)
     difference = gate(dense, pruned, kept, images)
     record = PruneRecord(
@@ -183,6 +181,27 @@ def prune_proven(
     return pruned, record
 
 
+def merged(first: PruneRecord | None, second: PruneRecord) -> PruneRecord:
+    """One record of two prunings, ``second`` that of what ``first`` had left: replayed, both are made.
+
+    Indices in a history are those at the time of the cut, so one history follows the other.
+    """
+    if first is None:
+        return second
+    layers = {layer.layer: layer for layer in first.pruned}
+    for layer in second.pruned:
+        before = layers[layer.layer].before if layer.layer in layers else layer.before
+        layers[layer.layer] = PrunedLayer(layer.layer, before, layer.after)
+    return PruneRecord(
+        input_shape=second.input_shape,
+        history=first.history + second.history,
+        pruned=tuple(layers.values()),
+        kept=tuple(layer for layer in second.kept if layer.layer not in layers),
+        gate_difference=max(first.gate_difference, second.gate_difference),
+        config=second.config,
+    )
+
+
 def replay(model: nn.Module, record: PruneRecord) -> nn.Module:
     """The pruned copy of the unpruned ``model``; a plain state dict of a pruned model fits into it."""
     parameter = next(iter(model.parameters()), torch.empty(0))
@@ -196,7 +215,8 @@ def _gate_images(example: Tensor, seed: int) -> Tensor:
 
 def _width(model: nn.Module, name: str) -> int:
     layer = model.get_submodule(name)
-    return int(getattr(layer, "out_channels", getattr(layer, "out_features", 0)))
+    weight = next(parameter for parameter in layer.parameters(recurse=False) if parameter.ndim > 1)
+    return int(getattr(layer, "out_channels", getattr(layer, "out_features", len(weight))))
 
 
 def _reason_to_keep(group: Group, align: int, keep: Sequence[str]) -> str:
@@ -206,8 +226,8 @@ def _reason_to_keep(group: Group, align: int, keep: Sequence[str]) -> str:
     for name in keep:
         if any(module == name or module.startswith(f"{name}.") for module in outputs):
             return f"{name} is to be kept"
-    step = math.lcm(align, group.period)
-    return f"no wider than {step} channels, one aligned step" if group.width <= step else ""
+    size = step(group, align)
+    return f"no wider than {size} channels, one aligned step" if group.width <= size else ""
 
 
 def _prove(
@@ -220,8 +240,8 @@ def _prove(
     # Groups that run through many layers are the ones in doubt; side by side they are found sooner.
     for group in sorted(groups, key=lambda group: len(group.members)):
         score = torch.rand(group.width, generator=generator)
-        keep = _aligned(0.5 * group.width, group, config.align)
-        trial.append((group.root, True, _least(score, group, keep=keep)))
+        (keep,) = lower_widths(group, config.align, (0.5,))
+        trial.append((group.root, True, least(score, group, keep=keep)))
     exact, reasons = _exact_cuts(template, trial, images)
     roots = {name for name, _, _ in exact}
     return [group for group in groups if group.root in roots], reasons
@@ -260,53 +280,3 @@ def _reason_against(template: nn.Module, history: Sequence[Cut], images: Tensor)
     if difference <= TOLERANCE:
         return ""
     return f"not exact: the mask gate finds a relative difference of {difference:.2g}"
-
-
-def _choose(
-    dense: nn.Module,
-    groups: Sequence[Group],
-    config: PruneConfig,
-    batches: Iterable[tuple[Tensor, Tensor]] | None,
-) -> list[Cut]:
-    saliency = saliencies(dense, config.importance, batches=batches, seed=config.seed)
-    scores = {group.root: group_scores(dense, group, saliency, config.importance) for group in groups}
-    wanted = _WIDTHS[config.scope](groups, scores, config.ratio)
-    history: list[Cut] = []
-    for group in groups:
-        keep = _aligned(wanted[group.root], group, config.align)
-        if wanted[group.root] < group.width and keep < group.width:
-            history.append((group.root, True, _least(scores[group.root], group, keep=keep)))
-    return history
-
-
-def _local_widths(groups: Sequence[Group], scores: dict[str, Tensor], ratio: float) -> dict[str, float]:
-    return {group.root: (1.0 - ratio) * group.width for group in groups}
-
-
-def _global_widths(groups: Sequence[Group], scores: dict[str, Tensor], ratio: float) -> dict[str, float]:
-    if not groups:
-        return {}
-    flat = torch.cat([scores[group.root] for group in groups])
-    removed = torch.zeros(len(flat), dtype=torch.bool)
-    removed[flat.argsort(stable=True)[: int(ratio * len(flat))]] = True
-    parts = removed.split([group.width for group in groups])
-    return {group.root: float((~part).sum()) for group, part in zip(groups, parts, strict=True)}
-
-
-_WIDTHS: dict[Scope, Callable[[Sequence[Group], dict[str, Tensor], float], dict[str, float]]] = {
-    "local": _local_widths,
-    "global": _global_widths,
-}
-
-
-def _aligned(wanted: float, group: Group, align: int) -> int:
-    step = math.lcm(align, group.period)
-    return min(group.width, step * max(1, math.floor(wanted / step + 0.5)))
-
-
-def _least(scores: Tensor, group: Group, *, keep: int) -> tuple[int, ...]:
-    """The least important channels, all but ``keep``, the same ones in each of the group's equal parts."""
-    units = group.width // group.period
-    folded = scores.view(group.period, units).sum(0)
-    least = folded.argsort(stable=True)[: units - keep // group.period].tolist()
-    return tuple(sorted(part * units + unit for part in range(group.period) for unit in least))

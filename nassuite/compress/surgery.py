@@ -11,11 +11,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
+from torch_pruning.dependency import index_mapping
 
 Cut = tuple[str, bool, tuple[int, ...]]
 """Module name, whether its outputs (or its inputs) are cut, and the channels, as torch-pruning's history."""
@@ -54,9 +56,40 @@ def dependency_graph(model: nn.Module, example: Tensor) -> tp.DependencyGraph:
     """torch-pruning's graph of ``model``, which is put into eval mode; all parameters get gradients."""
     model.requires_grad_(True)
     with torch.enable_grad():
-        return tp.DependencyGraph().build_dependency(model, example[:1], verbose=False)
+        return tp.DependencyGraph().build_dependency(
+            model, example[:1], forward_fn=all_outputs, verbose=False
+        )
 
 
+@contextmanager
+def _uncounted_reshapes_forgiven() -> Iterator[None]:
+    """torch-pruning divides by zero where it counts the channels behind many splits and shuffles (ShuffleNetV2).
+
+    Such a reshape is left without a mapping of indices; the gate decides on the groups that run through it.
+    """
+    original = index_mapping.update_reshape_index_mapping
+
+    def forgiving(graph: tp.DependencyGraph, node: object) -> None:
+        with suppress(ZeroDivisionError):
+            original(graph, node)
+
+    index_mapping.update_reshape_index_mapping = forgiving
+    try:
+        yield
+    finally:
+        index_mapping.update_reshape_index_mapping = original
+
+
+def all_outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """Everything that the model computes of images: also what auxiliary heads say, which must fit after a cut."""
+    if len(getattr(model, "aux_heads", ())):
+        logits, aux = model.forward_with_aux(images)  # type: ignore[operator]
+        return [logits, *aux]
+    outputs = model(images)
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
+
+
+@_uncounted_reshapes_forgiven()
 def find_groups(model: nn.Module, example: Tensor) -> tuple[list[Group], dict[str, str]]:
     """All groups that start at a convolution or linear layer, and the layers that have none, with the reason."""
     model = copy.deepcopy(model)
@@ -66,7 +99,11 @@ def find_groups(model: nn.Module, example: Tensor) -> tuple[list[Group], dict[st
     failed: dict[str, str] = {}
     seen: set[str] = set()
     for layer, name in names.items():
-        if name in seen or not isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
+        if name in seen:
+            continue
+        if not isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
+            if any(parameter.ndim > 1 for parameter in layer.parameters(recurse=False)):
+                failed[name] = f"{type(layer).__name__} is no layer whose channels can be cut exactly"
             continue
         if layer not in graph.module2node:
             failed[name] = "not in the traced graph"
@@ -106,6 +143,7 @@ def is_depthwise(layer: nn.Module) -> bool:
     return isinstance(layer, CONVOLUTIONS) and layer.groups == layer.out_channels > 1
 
 
+@_uncounted_reshapes_forgiven()
 def cut(model: nn.Module, history: Sequence[Cut], example: Tensor) -> tuple[nn.Module, dict[str, Tensor]]:
     """The pruned copy of ``model``, and for each of its tensors the flat positions in the dense one's.
 

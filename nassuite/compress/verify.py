@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nassuite.compress.surgery import BATCH_NORMS, Cut, cut, output_slices
+from nassuite.compress.surgery import BATCH_NORMS, Cut, all_outputs, cut, output_slices
 
 TOLERANCE = 1e-4
 
@@ -42,11 +42,13 @@ def masked(dense: nn.Module, kept: dict[str, Tensor]) -> nn.Module:
 
 def mask_difference(dense: nn.Module, pruned: nn.Module, kept: dict[str, Tensor], images: Tensor) -> float:
     """Largest difference between the pruned and the masked model's outputs, relative to their scale."""
-    expected, found = _outputs(masked(dense, kept), images), _outputs(pruned, images)
-    if expected.shape != found.shape:
-        return float("inf")
-    difference = (expected - found).abs().max() / expected.abs().max().clamp_min(1e-12)
-    return float(difference) if torch.isfinite(difference) else float("inf")
+    differences = [0.0]
+    for expected, found in zip(_outputs(masked(dense, kept), images), _outputs(pruned, images), strict=True):
+        if expected.shape != found.shape:
+            return float("inf")
+        difference = (expected - found).abs().max() / expected.abs().max().clamp_min(1e-12)
+        differences.append(float(difference) if torch.isfinite(difference) else float("inf"))
+    return max(differences)
 
 
 def gate(
@@ -104,16 +106,16 @@ def _settle_batch_norms(model: nn.Module, images: Tensor) -> None:
         norm.momentum = None
         norm.train()
     with torch.no_grad():
-        model(images)
+        all_outputs(model, images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
 
-def _outputs(model: nn.Module, images: Tensor) -> Tensor:
+def _outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     with torch.no_grad():
-        outputs = model(images)
+        outputs = all_outputs(model, images)
     for module, training in modes:
         module.training = training
     return outputs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ from typing import Any
 from nassuite.latency.meter import CALIBRATION, Meter
 from nassuite.latency.target import Target
 from nassuite.progress import SILENT, Progress
-from nassuite.space import Space
 from nassuite.spec import Arch
 
 BATCH = 16
-"""Architectures measured, and recorded, together: what a killed run loses at most."""
+"""Architectures chosen, measured and recorded together: what a killed run loses at most."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +22,14 @@ class Sample:
     """One measured architecture; ``ratio`` is to the reference network measured in the same rounds.
 
     ``noisy`` marks one that the meter could not measure quietly: the predictor does not learn from it.
+    ``drawn`` marks one that was drawn at random: only such ones tell what error to expect of the next.
     """
 
     arch: Arch
     ratio: float
     reference_ms: float
     noisy: bool
+    drawn: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "arch": self.arch.to_json()}
@@ -37,32 +37,6 @@ class Sample:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Sample:
         return cls(**{**value, "arch": Arch.from_json(value["arch"])})
-
-
-def calibration_archs(space: Space, count: int, seed: int) -> list[Arch]:
-    """Both ends of the space in every operator, then random ones, half of them of one operator alone.
-
-    Uniform sampling mixes operators, so it sees neither end and no pure network; those are what
-    pins down the cost of each operator.
-    """
-    rng = random.Random(f"calibration/{seed}")
-    archs = [space.extreme(w, op) for w in ("smallest", "largest") for op in space.operators]
-    seen = set(archs)
-    archs = list(dict.fromkeys(archs))
-    attempts = 0
-    while len(archs) < min(count, space.size) and attempts < 50 * count:
-        attempts += 1
-        genes = space.encode(space.sample(rng))
-        if len(archs) % 2:
-            operator = rng.choice(space.operators)
-            genes |= {
-                k: operator for k, c in space.genes.items() if k.endswith(".operator") and operator in c
-            }
-        arch = space.decode(genes)
-        if arch not in seen:
-            seen.add(arch)
-            archs.append(arch)
-    return archs
 
 
 def measure_archs(

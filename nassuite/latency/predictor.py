@@ -8,30 +8,20 @@ gives the same one.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import threadpoolctl  # type: ignore[import-untyped]
 from scipy.stats import kendalltau
-from sklearn.ensemble import GradientBoostingRegressor
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-from sklearn.linear_model import RidgeCV
 
 from nassuite.errors import InputError
 from nassuite.latency.features import feature_names
+from nassuite.latency.regressors import Fitted, fit_all
 
 FOLDS = 5
 LEAST_SAMPLES = 12
 SAFE = "ridge"
-ALPHAS = np.logspace(-4, 3, 15)
-
-Fitted = Callable[[np.ndarray], np.ndarray]
-"""Features (n, F) to milliseconds (n,)."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +49,14 @@ class Predictor:
     """``model`` is the kept model's name, ``error`` the error to expect of it, ``errors`` that of each
     model under the same cross-validation, the line through MACs ("macs") among them.
 
-    ``held_out`` (n, 2) is what was predicted for each network while it was held out, and measured.
+    ``fitted_on`` counts the measured networks. ``held_out`` (n, 2) is what was predicted for each of them
+    while it was held out, and measured; of those drawn at random alone, as all errors are.
     """
 
     model: str
     error: HeldOutError
     errors: Mapping[str, HeldOutError]
+    fitted_on: int
     held_out: np.ndarray
     _fitted: Fitted = field(repr=False)
 
@@ -73,10 +65,17 @@ class Predictor:
         return self._fitted(np.atleast_2d(features))
 
     def upper(self, features: np.ndarray, *, probability: float = 0.9) -> np.ndarray:
-        """Milliseconds (n,) under which a new network of the same kind is with ``probability``.
+        """Milliseconds (n,) under which a network drawn like ``held_out`` is with ``probability``.
 
-        Cross-conformal: the prediction times a quantile of the held-out ratios (Vovk 2015). Raises
-        InputError where there are too few measurements for that probability.
+        Raises InputError where there are too few measurements for that probability.
+        """
+        return self.predict(features) * self.margin(probability)
+
+    def margin(self, probability: float) -> float:
+        """What a prediction is multiplied by so that a network is under it with ``probability``.
+
+        Cross-conformal: a quantile of the held-out ratios of measured to predicted (Vovk 2015). It holds
+        over networks drawn as those were; a search that picks the predictor's errors out has less.
         """
         if not 0 < probability < 1:
             raise InputError(f"probability {probability:g}: expected a number between 0 and 1")
@@ -86,14 +85,19 @@ class Predictor:
         if rank > n:
             needed = math.ceil(probability / (1 - probability))
             raise InputError(f"a bound at probability {probability:g} takes {needed} measurements, not {n}")
-        return self.predict(features) * ratios[rank - 1]
+        return float(ratios[rank - 1])
 
 
-def fit_predictor(features: np.ndarray, latency_ms: np.ndarray, *, seed: int) -> Predictor:
+def fit_predictor(
+    features: np.ndarray, latency_ms: np.ndarray, *, seed: int, drawn: np.ndarray | None = None
+) -> Predictor:
     """Fits on ``features`` (n, F), rows of ``features.features``, and ``latency_ms`` (n,).
 
     Cross-validated: a network measured twice is held out with its twin. The error and ``held_out``
     are those of the whole procedure: in each fold of the model that was best in the other folds.
+    ``drawn`` (n,) says which networks were drawn at random; the others, chosen because they
+    are hard to predict or at the ends of a space, are learnt from but tell nothing of the next one drawn.
+    Where fewer than 12 were, all do.
     Raises InputError for fewer than 12 different networks or latencies that are not positive.
     """
     x, y = np.asarray(features, dtype=float), np.asarray(latency_ms, dtype=float)
@@ -101,10 +105,9 @@ def fit_predictor(features: np.ndarray, latency_ms: np.ndarray, *, seed: int) ->
         raise InputError(f"features have shape {x.shape}, expected {(len(y), len(feature_names()))}")
     if not (np.isfinite(y).all() and (y > 0).all()):
         raise InputError("latencies must be positive numbers of milliseconds")
-    fold = _folds(x, seed)
-    # One BLAS thread: for matrices this small more are ten times slower, and sums keep their order.
-    with threadpoolctl.threadpool_limits(1, "blas"):
-        return _cross_validate(x, y, fold, seed)
+    if drawn is None or drawn.sum() < LEAST_SAMPLES:
+        drawn = np.ones(len(y), dtype=bool)
+    return _cross_validate(x, y, folds(x, seed), drawn, seed)
 
 
 def held_out_error(predicted_ms: np.ndarray, measured_ms: np.ndarray) -> HeldOutError:
@@ -119,25 +122,29 @@ def held_out_error(predicted_ms: np.ndarray, measured_ms: np.ndarray) -> HeldOut
     )
 
 
-def _cross_validate(x: np.ndarray, y: np.ndarray, fold: np.ndarray, seed: int) -> Predictor:
-    held_out = {name: np.empty(len(y)) for name in MODELS}
+def _cross_validate(
+    x: np.ndarray, y: np.ndarray, fold: np.ndarray, drawn: np.ndarray, seed: int
+) -> Predictor:
+    held_out: dict[str, np.ndarray] = {}
     for number in range(FOLDS):
         train, test = fold != number, fold == number
-        for name, fit in MODELS.items():
-            held_out[name][test] = fit(x[train], y[train], seed)(x[test])
+        for name, model in fit_all(x[train], y[train], seed).items():
+            held_out.setdefault(name, np.empty(len(y)))[test] = model(x[test])
 
     misses = {name: np.abs(predicted / y - 1) for name, predicted in held_out.items()}
     nested = np.empty(len(y))
     for number in range(FOLDS):
-        others = {name: miss[fold != number] for name, miss in misses.items()}
-        nested[fold == number] = held_out[_best(others)][fold == number]
-    best = _best(misses)
+        others = drawn & (fold != number)
+        kept = _best({name: miss[others] for name, miss in misses.items()})
+        nested[fold == number] = held_out[kept][fold == number]
+    best = _best({name: miss[drawn] for name, miss in misses.items()})
     return Predictor(
         model=best,
-        error=held_out_error(nested, y),
-        errors={name: held_out_error(predicted, y) for name, predicted in held_out.items()},
-        held_out=np.stack([nested, y], axis=1),
-        _fitted=MODELS[best](x, y, seed),
+        error=held_out_error(nested[drawn], y[drawn]),
+        errors={name: held_out_error(predicted[drawn], y[drawn]) for name, predicted in held_out.items()},
+        fitted_on=len(y),
+        held_out=np.stack([nested, y], axis=1)[drawn],
+        _fitted=fit_all(x, y, seed, names=(best,))[best],
     )
 
 
@@ -151,69 +158,9 @@ def _best(misses: Mapping[str, np.ndarray]) -> str:
     return challenger if gain.mean() > 2 * gain.std() / math.sqrt(len(gain)) else SAFE
 
 
-def _folds(x: np.ndarray, seed: int) -> np.ndarray:
+def folds(x: np.ndarray, seed: int) -> np.ndarray:
     """A fold number for each row (n,); equal rows share one."""
     unique, inverse = np.unique(x, axis=0, return_inverse=True)
     if len(unique) < LEAST_SAMPLES:
         raise InputError(f"{len(unique)} different networks measured: a predictor takes {LEAST_SAMPLES}")
     return np.random.default_rng(seed).permutation(np.arange(len(unique)) % FOLDS)[inverse.ravel()]
-
-
-def _fit_ridge(x: np.ndarray, y: np.ndarray, seed: int) -> Fitted:
-    """Linear, as latencies of layers add up; rows weighted such that relative errors count."""
-    scale = _scaler(x)
-    model = RidgeCV(alphas=ALPHAS).fit(scale(x), y, sample_weight=1 / y**2)
-    # A linear model far outside its data can fall below zero.
-    floor = y.min() / 4
-    return lambda q: np.maximum(model.predict(scale(q)), floor)
-
-
-def _fit_macs(x: np.ndarray, y: np.ndarray, seed: int) -> Fitted:
-    """The line through MACs: what a search without measurements would go by."""
-    column = [feature_names().index("macs")]
-    line = _fit_ridge(x[:, column], y, seed)
-    return lambda q: line(q[:, column])
-
-
-def _fit_gaussian_process(x: np.ndarray, y: np.ndarray, seed: int) -> Fitted:
-    """Of log latency."""
-    scale = _scaler(x)
-    kernel = ConstantKernel() * RBF(10.0, (1.0, 1e3)) + WhiteKernel(1e-2, (1e-6, 1.0))
-    model = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
-    with warnings.catch_warnings():
-        # A hyperparameter at its limit is a fit like any other; cross-validation judges it.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(scale(x), np.log(y))
-    return lambda q: np.exp(model.predict(scale(q)))
-
-
-def _fit_corrected_ridge(x: np.ndarray, y: np.ndarray, seed: int) -> Fitted:
-    """The ridge, times a Gaussian process of what it misses."""
-    line = _fit_ridge(x, y, seed)
-    correction = _fit_gaussian_process(x, y / line(x), seed)
-    return lambda q: line(q) * correction(q)
-
-
-def _fit_boosting(x: np.ndarray, y: np.ndarray, seed: int) -> Fitted:
-    """Of log latency."""
-    model = GradientBoostingRegressor(
-        n_estimators=200, learning_rate=0.05, max_depth=3, subsample=0.7, random_state=seed
-    )
-    model.fit(x, np.log(y))
-    return lambda q: np.exp(model.predict(q))
-
-
-def _scaler(x: np.ndarray) -> Fitted:
-    """To zero mean and unit deviation over the rows of ``x``; constant columns become zero."""
-    mean, deviation = x.mean(0), x.std(0)
-    factor = np.where(deviation > 1e-12, 1 / np.where(deviation > 1e-12, deviation, 1.0), 0.0)
-    return lambda q: (q - mean) * factor
-
-
-MODELS: dict[str, Callable[[np.ndarray, np.ndarray, int], Fitted]] = {
-    "macs": _fit_macs,
-    "ridge": _fit_ridge,
-    "gaussian process": _fit_gaussian_process,
-    "corrected ridge": _fit_corrected_ridge,
-    "gradient boosting": _fit_boosting,
-}

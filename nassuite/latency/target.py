@@ -56,6 +56,16 @@ def target_key(description: dict[str, Any]) -> str:
     return " | ".join([*(str(description[field]) for field in fields), description["cpu"]["name"]])
 
 
+def vector_channels(cpu: dict[str, Any]) -> tuple[int, str]:
+    """Channels that ONNX Runtime's blocked convolutions take at a time on a CPU (``cpu_info``), and why.
+
+    Its NCHWc kernels have blocks of 16 floats with AVX-512 and of 8 without; other widths leave them.
+    """
+    if "avx512f" in cpu["flags"]:
+        return 16, "this CPU has AVX-512"
+    return 8, f"{cpu['name']} has no AVX-512"
+
+
 def allowed_cores() -> list[int]:
     """The cores that this process may run on; empty where the system does not tell."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

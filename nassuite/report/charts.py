@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nassuite.report.content import Epoch, History, PredictorFacts, ReportContent
+from nassuite.report.content import Epoch, History, PredictorFacts, RankingFacts, ReportContent
 from nassuite.report.front import STYLES, Front, Mark, axis_titles
 from nassuite.report.markup import Markup, element, join
 from nassuite.report.placement import budget_boxes, place_labels
@@ -94,6 +94,26 @@ def predictor_chart(facts: PredictorFacts) -> Markup:
         plot.area(band, "band"), plot.frame(), plot.line([(low, low), (reach, reach)], "ideal"), *dots,
         label=label,
     )  # fmt: skip
+
+
+def ranking_chart(facts: RankingFacts) -> Markup:
+    """Inherited accuracy against that of the same architectures trained from scratch."""
+    x_limits = _padded([point.inherited for point in facts.points])
+    y_limits = _padded([point.scratch for point in facts.points])
+    plot = Plot(
+        *SMALL,
+        Axis("inherited, %", x_limits, _hundred, (0.0, 1.0)),
+        Axis("trained from scratch, %", y_limits, _hundred, (0.0, 1.0)),
+    )
+    dots = [
+        plot.marker(
+            "circle", (point.inherited, point.scratch), class_="mark k-front soft",
+            detail=f"{point.arch}: inherited {percent(point.inherited)}, from scratch {percent(point.scratch)}",
+        )
+        for point in facts.points
+    ]  # fmt: skip
+    label = f"Inherited against from-scratch accuracy of {facts.n} architectures; Kendall's tau {facts.rows[0].tau:.2f}."
+    return plot.drawing(plot.frame(), *dots, label=label)
 
 
 def history_chart(history: History) -> Markup:

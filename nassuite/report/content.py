@@ -117,7 +117,8 @@ class PredictorFacts:
     """The latency predictor: ``n`` networks measured for the fit, ``points`` those held out.
 
     ``points`` are (predicted_ms, measured_ms). ``mape`` is the mean absolute error relative to the
-    measured latency, ``hit5`` and ``hit10`` the shares of ``points`` within 5 % and 10 % of it.
+    measured latency, ``hit5`` and ``hit10`` the shares of ``points`` within 5 % and 10 % of it. ``bound`` is the
+    probability that the search asked for, and the factor by which predictions then had to be under a budget.
     """
 
     model: str
@@ -127,6 +128,51 @@ class PredictorFacts:
     hit10: float
     kendall_tau: float
     points: tuple[tuple[float, float], ...]
+    bound: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class RankingRow:
+    """How well something ranks architectures by their accuracy from scratch, with 95 % bootstrap intervals."""
+
+    name: str
+    n: int
+    tau: float
+    tau_interval: tuple[float, float]
+    rho: float
+    rho_interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class RankingPoint:
+    """One architecture of an audit: ``inherited`` and ``scratch`` are its accuracies."""
+
+    digest: str
+    arch: str
+    inherited: float
+    scratch: float
+    predicted_ms: float
+
+
+@dataclass(frozen=True)
+class RankingFacts:
+    """What ``nassuite audit`` found: ``n`` architectures, each trained for ``epochs`` on ``train_images``.
+
+    ``verdict`` is one of search.ranking.Verdict, ``reason`` says why. ``rows`` begin with the inherited accuracy.
+    ``over_macs`` is its tau less that of MACs, ``gap`` inherited less from-scratch accuracy, both with
+    low and high of the 95 % interval. ``bands`` are (from ms, to ms, n, tau within).
+    """
+
+    verdict: str
+    reason: str
+    n: int
+    epochs: int
+    train_images: int
+    rows: tuple[RankingRow, ...]
+    over_macs: tuple[float, float, float]
+    gap: tuple[float, float, float]
+    bands: tuple[tuple[float, float, int, float], ...]
+    points: tuple[RankingPoint, ...]
 
 
 @dataclass(frozen=True)
@@ -240,6 +286,7 @@ class ReportContent:
     deployed: tuple[Deployment, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     training: tuple[Epoch, ...] = ()
+    ranking: RankingFacts | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": KIND, "schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}

@@ -133,6 +133,13 @@ def _trust(content: ReportContent) -> Markup:
             class_="pair",
         )
     ]
+    if content.ranking:
+        parts += [
+            element("h3", "How far to trust the supernet's ranking"),
+            _figure(charts.ranking_chart(content.ranking)),
+            element("p", tables.ranking_words(content.ranking), class_="remark"),
+            _table(tables.ranking_table(content.ranking), "ranking"),
+        ]
     if content.finalists:
         parts += [
             element("h3", "Finalists, exported and measured"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nassuite.report import tables
-from nassuite.report.content import ReportContent
+from nassuite.report.content import RankingFacts, ReportContent
 from nassuite.report.drawing import describe
 from nassuite.report.front import build_front
 from nassuite.report.words import budget
@@ -29,12 +29,23 @@ def markdown(content: ReportContent) -> str:
     parts += ["## How far to trust the predictor", _plain(tables.predictor_words(content))]
     if content.finalists:
         parts += ["Finalists, exported and measured:", _table(tables.finalist_table(content))]
+    if content.ranking:
+        parts += ["## How far to trust the supernet's ranking", *_ranking(content.ranking)]
     parts += ["## How the search went", _plain(tables.history_words(content)), *_last_volume(content)]
     parts += _deployed(content)
     parts += _repeat(content)
     if run.notes:
         parts += ["## Notes", _bullets(run.notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def audit_markdown(ranking: RankingFacts) -> str:
+    """What ``nassuite audit`` writes, by itself."""
+    return "\n\n".join(["# How far to trust the supernet's ranking", *_ranking(ranking)]) + "\n"
+
+
+def _ranking(ranking: RankingFacts) -> list[str]:
+    return [_plain(tables.ranking_words(ranking)), _table(tables.ranking_table(ranking))]
 
 
 def _answer(answer: tables.Answer) -> list[str]:

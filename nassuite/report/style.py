@@ -112,7 +112,7 @@ th.words,td.words{text-align:left}
 .baselines .words{white-space:normal;min-width:170px}
 .front .words{white-space:normal;min-width:300px}
 .front td.words,.finalists td.words{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:12px}
-.variants,.finalists,.baselines{width:100%}
+.variants,.finalists,.baselines,.ranking{width:100%}
 .variants tbody th{white-space:normal}
 .variants .chosen{background:var(--panel);font-weight:600}
 .variants th,.variants td{padding:5px 8px}

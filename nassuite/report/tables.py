@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nassuite.report.content import Baseline, Deployment, ReportContent, Variant
+from nassuite.report.content import Baseline, Deployment, RankingFacts, ReportContent, Variant
 from nassuite.report.front import measured_at, pareto_evaluations
 from nassuite.report.words import (
     METRICS,
@@ -20,7 +20,9 @@ from nassuite.report.words import (
     size,
 )
 
-WORDS = frozenset(("architecture", "operator", "remark", "finalist"))  # columns of text, set to the left
+WORDS = frozenset(
+    ("architecture", "operator", "remark", "finalist", "95 % interval", "95 % interval of ρ")
+)  # columns of text, set to the left
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,11 @@ def baseline_table(baselines: tuple[Baseline, ...], metric: str) -> Table:
 
 
 def finalist_table(content: ReportContent) -> Table:
+    """Each once, the fastest first: all are held to every budget."""
+    by_digest = {f.digest: f for f in content.finalists}
+    arch = {d.arch: budget(d.budget_ms) for d in content.deployed}
     rows = [
         (
-            budget(f.budget_ms),
             f.digest,
             percent(f.val_accuracy),
             milliseconds(f.predicted_ms),
@@ -164,12 +168,13 @@ def finalist_table(content: ReportContent) -> Table:
             milliseconds(f.p90_ms),
             f"{100 * (f.predicted_ms / f.p50_ms - 1):+.1f} %" if f.p50_ms else "–",
             f"{f.aa_ratio:.3f}",
+            arch.get(f.arch, ""),
         )
-        for f in content.finalists
+        for f in sorted(by_digest.values(), key=lambda f: f.p50_ms)
     ]
     header = (
-        "budget", "finalist", "validation, inherited", "predicted", "p50, measured", "p90, measured",
-        "predictor's error", "A/A ratio",
+        "finalist", "validation, inherited", "predicted", "p50, measured", "p90, measured", "predictor's error",
+        "A/A ratio", "won",
     )  # fmt: skip
     return Table(header, tuple(rows))
 
@@ -210,11 +215,41 @@ def predictor_words(content: ReportContent) -> str:
     p = content.predictor
     if p is None:
         return "No latency predictor was recorded."
+    bound = ""
+    if p.bound:
+        probability, margin = p.bound
+        bound = (
+            f" The search asked for {percent(probability)}: with that probability a network drawn like those takes at "
+            f"most {margin:.3f} times what is predicted, so only what was predicted to be that far under a budget was "
+            "taken."
+        )
     return (
         f"{p.model[:1].upper()}{p.model[1:]}, fitted on {p.n:,} measured networks. On {len(p.points):,} held out: mean absolute error "
         f"{percent(p.mape)}, within 5 % for {percent(p.hit5)} and within 10 % for {percent(p.hit10)} of them, "
-        f"Kendall's τ {p.kendall_tau:.3f}."
+        f"Kendall's τ {p.kendall_tau:.3f}.{bound}"
     )
+
+
+def ranking_words(r: RankingFacts) -> str:
+    gap, low, high = (f"{100 * value:+.1f}" for value in r.gap)
+    bands = ", ".join(f"{tau:.2f} ({from_ms:.3g} to {to_ms:.3g} ms)" for from_ms, to_ms, _, tau in r.bands)
+    return (
+        f"{r.verdict[:1].upper()}{r.verdict[1:]}: {r.reason}. {r.n} architectures were trained from scratch for {r.epochs} epochs on "
+        f"{r.train_images:,} images. Kendall's τ within thirds of the latency: {bands}. Inherited less from-scratch "
+        f"accuracy: {gap} points ({low} to {high})."
+    )
+
+
+def ranking_table(r: RankingFacts) -> Table:
+    header = ("ranked by", "n", "Kendall's τ", "95 % interval", "Spearman's ρ", "95 % interval of ρ")
+    rows = [
+        (
+            row.name, str(row.n), f"{row.tau:.2f}", f"{row.tau_interval[0]:.2f} to {row.tau_interval[1]:.2f}",
+            f"{row.rho:.2f}", f"{row.rho_interval[0]:.2f} to {row.rho_interval[1]:.2f}",
+        )
+        for row in r.rows
+    ]  # fmt: skip
+    return Table(header, tuple(rows))
 
 
 def history_words(content: ReportContent) -> str:

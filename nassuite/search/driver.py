@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
-from nassuite.search.samplers import make_sampler
-from nassuite.space import UNORDERED, Genes, Space
+from nassuite.search.parameters import suggest, to_params
+from nassuite.search.samplers import SamplerFactory, guided_sampler, make_sampler
+from nassuite.space import Genes, Space
 from nassuite.spec import Arch
 
 if TYPE_CHECKING:
@@ -28,9 +30,13 @@ class SearchConfig:
     """``trials`` counts distinct architectures whose accuracy was evaluated."""
 
     trials: int
-    limit_ms: float
+    budgets_ms: tuple[float, ...]
     sampler: str = "nsga2"
     seed: int = 0
+
+    @property
+    def limit_ms(self) -> float:
+        return max(self.budgets_ms)
 
 
 @dataclass(frozen=True)
@@ -169,28 +175,40 @@ def _new_evaluations(
     study: optuna.Study, space: Space, objective: Objective, config: SearchConfig
 ) -> Iterator[None]:
     """Makes trials, and yields after each that evaluated an architecture."""
+    objective = replace(objective, latency_ms=cache(objective.latency_ms))
+    sampler = _sampler_factory(space, objective, config)
     while len(_evaluated(study)) < config.trials:
         finished = _finished(study)
         if len({t.user_attrs["digest"] for t in finished}) == space.size:
             return
         if len(finished) >= ASKS_PER_TRIAL * config.trials:
             return
-        if _run_one(study, space, objective, config):
+        if _run_one(study, space, objective, config, sampler):
             yield
 
 
-def _run_one(study: optuna.Study, space: Space, objective: Objective, config: SearchConfig) -> bool:
+def _sampler_factory(space: Space, objective: Objective, config: SearchConfig) -> SamplerFactory:
+    """Seed of a trial to its sampler. The guided one has no random state to lose, and keeps its plan."""
+    if config.sampler != "guided":
+        return lambda seed: make_sampler(config.sampler, seed)
+    guided = guided_sampler(space, objective.latency_ms, budgets_ms=config.budgets_ms, seed=config.seed)
+    return lambda seed: guided
+
+
+def _run_one(
+    study: optuna.Study, space: Space, objective: Objective, config: SearchConfig, sampler: SamplerFactory
+) -> bool:
     """One trial; True if it evaluated an architecture that had not been evaluated before."""
     finished = _finished(study)
     # Those that others are at count, or two workers that begin a trial at the same count would make the same.
     number = len(finished) + _running(study)
     seed = int.from_bytes(hashlib.sha256(f"{config.seed}/{number}".encode()).digest()[:4], "big")
-    study.sampler = make_sampler(config.sampler, seed)
+    study.sampler = sampler(seed)
     starts = _starting_points(space)
     if number < len(starts):
-        study.enqueue_trial(_to_params(space, starts[number]))
+        study.enqueue_trial(to_params(space, starts[number]))
     trial = study.ask()
-    genes = space.canonical(_suggest(trial, space))
+    genes = space.canonical(suggest(trial, space))
     arch = space.decode(genes)
     known = {t.user_attrs["digest"]: t for t in finished}.get(arch.digest)
     if known is not None:
@@ -214,28 +232,3 @@ def _starting_points(space: Space) -> Sequence[Genes]:
         for which in ("smallest", "largest")
         for operator in space.operators
     ]
-
-
-def _is_ordered(name: str) -> bool:
-    return not name.endswith(UNORDERED)
-
-
-def _suggest(trial: optuna.Trial, space: Space) -> Genes:
-    """Every gene in every trial: conditional ones would drop out of what NSGA-II can recombine."""
-    genes: Genes = {}
-    for name, choices in space.genes.items():
-        if len(choices) == 1:
-            genes[name] = choices[0]
-        elif _is_ordered(name):
-            genes[name] = choices[trial.suggest_int(name, 0, len(choices) - 1)]
-        else:
-            genes[name] = trial.suggest_categorical(name, choices)  # type: ignore[assignment]
-    return genes
-
-
-def _to_params(space: Space, genes: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: choices.index(genes[name]) if _is_ordered(name) else genes[name]
-        for name, choices in space.genes.items()
-        if len(choices) > 1
-    }

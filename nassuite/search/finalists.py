@@ -42,14 +42,17 @@ def nominate(
     *,
     images: int,
     macs: Callable[[Arch], float],
+    margin: float = 1.0,
 ) -> list[Evaluation]:
     """``count`` architectures in reach of the budget, the most accurate first; the fastest where none is.
 
     Half of them are those of most MACs among all that are within one standard error of the best: what cannot
     be told apart on ``images`` validation images is told apart by ``choose_winner``'s rule. The other half
-    are the most accurate of the rest.
+    are the most accurate of the rest. With a ``margin`` above 1, predictions have to be that factor under the
+    budget.
     """
-    reachable = [e for e in evaluations if e.latency_ms <= budget_ms * REACH]
+    limit_ms = budget_ms * REACH if margin == 1.0 else budget_ms / margin
+    reachable = [e for e in evaluations if e.latency_ms <= limit_ms]
     if not reachable:
         return sorted(evaluations, key=lambda e: e.latency_ms)[:count]
     ranked = sorted(reachable, key=lambda e: (-e.accuracy, e.latency_ms))

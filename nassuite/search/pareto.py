@@ -62,3 +62,19 @@ def hypervolume_history(
     array = np.asarray(points, dtype=np.float64)
     volumes = [hypervolume(array[: n + 1], reference, maximise=maximise) for n in range(len(array))]
     return np.maximum.accumulate(np.array(volumes, dtype=np.float64))
+
+
+def hypervolume_gains(
+    points: ArrayLike, evaluated: ArrayLike, reference: ArrayLike, *, maximise: Directions
+) -> NDArray[np.float64]:
+    """How much each of ``points`` (n, 2) alone would add to the hypervolume of ``evaluated`` (m, 2): (n,)."""
+    costs, limit = _costs(points, maximise), _costs(np.asarray(reference).reshape(1, 2), maximise)[0]
+    known = np.unique(_costs(evaluated, maximise), axis=0)
+    front = known[pareto_front(known, maximise=(False, False))]
+    # The front is a staircase: over each step lies a strip that is not dominated yet.
+    lefts = np.concatenate([[-np.inf], front[:, 0]])
+    rights = np.minimum(np.concatenate([front[:, 0], [np.inf]]), limit[0])
+    tops = np.minimum(np.concatenate([[np.inf], front[:, 1]]), limit[1])
+    widths = np.clip(rights - np.maximum(lefts, costs[:, :1]), 0, None)  # (n, strips)
+    heights = np.clip(tops - costs[:, 1:], 0, None)
+    return (widths * heights).sum(1)

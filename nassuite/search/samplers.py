@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from nassuite.errors import InputError
+from nassuite.search.parameters import from_params
+from nassuite.space import Space
+from nassuite.spec import Arch
 
 if TYPE_CHECKING:
     import optuna
 
 POPULATION = 24
+SamplerFactory = Callable[[int], "optuna.samplers.BaseSampler"]
 
 
 def _nsga2(seed: int) -> optuna.samplers.BaseSampler:
@@ -37,12 +41,41 @@ def _random(seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.RandomSampler(seed=seed)
 
 
-SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+def _guided(seed: int) -> optuna.samplers.BaseSampler:
+    from nassuite.search.guided import GuidedSampler
+
+    return GuidedSampler(seed=seed, startup=POPULATION)
+
+
+SAMPLERS: dict[str, SamplerFactory] = {
     "nsga2": _nsga2,
+    "guided": _guided,
     "tpe": _tpe,
     "gp": _gp,
     "random": _random,
 }
+
+
+def guided_sampler(
+    space: Space, latency_ms: Callable[[Arch], float], *, budgets_ms: Sequence[float], seed: int
+) -> optuna.samplers.BaseSampler:
+    """Knows the space: latency is asked and not learnt, and only what an architecture is counts."""
+    from nassuite.search.describe import describe_arch
+    from nassuite.search.guided import GuidedSampler, Hints
+
+    def arch(params: dict[str, Any]) -> Arch:
+        return space.decode(from_params(space, params))
+
+    return GuidedSampler(
+        seed=seed,
+        startup=POPULATION,
+        hints=Hints(
+            describe=lambda params: describe_arch(arch(params), space),
+            identity=lambda params: arch(params).digest,
+            exact={1: lambda params: latency_ms(arch(params))},
+            budgets=tuple(sorted(budgets_ms)),
+        ),
+    )
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:

@@ -6,7 +6,7 @@ from scipy.stats import binom
 from test_features import random_arch
 
 from nassuite.errors import InputError
-from nassuite.latency import predictor
+from nassuite.latency import predictor, regressors
 from nassuite.latency.features import feature_names, features
 from nassuite.latency.predictor import fit_predictor, held_out_error
 
@@ -27,7 +27,7 @@ def measured():
 
 @pytest.fixture
 def ridge_only(monkeypatch):
-    monkeypatch.setattr(predictor, "MODELS", {"ridge": predictor.MODELS["ridge"]})
+    monkeypatch.setattr(regressors, "MODELS", {"ridge": regressors.MODELS["ridge"]})
 
 
 def test_it_learns_sums_over_layers_and_says_how_well(measured):
@@ -69,7 +69,7 @@ def test_one_row_is_predicted_as_in_a_batch(measured, ridge_only):
 def test_twins_are_held_out_together(measured, ridge_only):
     x, y = measured
     twice = np.concatenate([x[:15], x[:15]])
-    folds = predictor._folds(twice, seed=0)
+    folds = predictor.folds(twice, seed=0)
     assert np.array_equal(folds[:15], folds[15:])
     assert fit_predictor(twice, np.concatenate([y[:15], y[:15]]), seed=0).error.n == 30
 
@@ -88,10 +88,43 @@ def test_the_upper_bound_covers_as_often_as_it_says(measured, ridge_only):
     assert covered / total < 0.98
 
 
+def test_only_networks_drawn_at_random_tell_what_error_to_expect(measured, ridge_only):
+    x, y = measured
+    # Those that were chosen are all twice as slow as anything that the features say.
+    drawn = np.arange(90) < 60
+    slowed = np.where(drawn, y[:90], 2 * y[:90])
+    fitted = fit_predictor(x[:90], slowed, seed=0, drawn=drawn)
+    assert (fitted.fitted_on, fitted.error.n, fitted.held_out.shape) == (90, 60, (60, 2))
+    assert set(fitted.held_out[:, 1]) == set(y[:60])
+    everything = fit_predictor(x[:90], slowed, seed=0)
+    assert fitted.margin(0.9) < everything.margin(0.9)
+    few = fit_predictor(x[:90], slowed, seed=0, drawn=np.arange(90) < 11)
+    assert few.error == everything.error
+
+
+def test_the_ensemble_is_the_geometric_mean_of_its_members(measured):
+    x, y = measured
+    fitted = regressors.fit_all(x[:40], y[:40], 0)
+    assert set(fitted) == {*regressors.MODELS, "ensemble"}
+    members = [fitted[name](x[40:]) for name in regressors.ENSEMBLE]
+    assert fitted["ensemble"](x[40:]) == pytest.approx(np.prod(members, axis=0) ** (1 / 3))
+    assert set(regressors.fit_all(x[:40], y[:40], 0, names=("ensemble", "macs"))) == {"ensemble", "macs"}
+
+
+def test_a_kernel_that_was_found_once_serves_fits_to_parts(measured):
+    x, y = measured
+    kernel = regressors.corrected_ridge_kernel(x[:60], y[:60], 0)
+    again = regressors.fit_corrected_ridge(x[:60], y[:60], 0, kernel)(x[60:])
+    assert again == pytest.approx(regressors.fit_corrected_ridge(x[:60], y[:60], 0)(x[60:]))
+
+
 def test_a_bound_that_the_measurements_cannot_give_is_refused(measured, ridge_only):
     x, y = measured
     fitted = fit_predictor(x[:12], y[:12], seed=0)
     assert (fitted.upper(x[12:20], probability=0.9) >= fitted.upper(x[12:20], probability=0.5)).all()
+    assert fitted.upper(x[12:20], probability=0.9) == pytest.approx(
+        fitted.predict(x[12:20]) * fitted.margin(0.9)
+    )
     with pytest.raises(InputError, match=r"probability 0.99 takes 99 measurements, not 12"):
         fitted.upper(x[12:20], probability=0.99)
     with pytest.raises(InputError, match="between 0 and 1"):

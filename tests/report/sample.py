@@ -14,6 +14,9 @@ from nassuite.report.content import (
     History,
     LayerCost,
     PredictorFacts,
+    RankingFacts,
+    RankingPoint,
+    RankingRow,
     ReportContent,
     RunFacts,
     SpaceFacts,
@@ -158,6 +161,29 @@ def sample_content(count=220, seed=3):
         training=tuple(
             Epoch(n, 2.1 * 0.93**n + 0.5, 61.0 + n % 3, 0.84 - 0.5 * 0.85**n, 0.72 - 0.45 * 0.87**n)
             for n in range(1, 31)
+        ),
+        ranking=sample_ranking(),
+    )  # fmt: skip
+
+
+def sample_ranking(count=30):
+    rng = np.random.default_rng(0)
+    scratch = 0.6 + 0.1 * rng.random(count)
+    return RankingFacts(
+        verdict="trust for large differences only",
+        reason="tau is 0.61 (0.52 to 0.70), +0.02 over MACs: not surely better than counting MACs",
+        n=count, epochs=8, train_images=10_000,
+        rows=(
+            RankingRow("inherited accuracy", count, 0.61, (0.52, 0.7), 0.79, (0.7, 0.87)),
+            RankingRow("MACs", count, 0.59, (0.5, 0.68), 0.77, (0.68, 0.85)),
+            RankingRow("a second training (noise ceiling)", 10, 0.82, (0.7, 0.91), 0.93, (0.85, 0.98)),
+        ),
+        over_macs=(0.02, -0.05, 0.08),
+        gap=(-0.12, -0.13, -0.11),
+        bands=((0.1, 0.2, 10, 0.4), (0.2, 0.3, 10, 0.35), (0.3, 0.6, 10, 0.44)),
+        points=tuple(
+            RankingPoint(f"{n:016x}", f"architecture {n}", float(value - 0.1), float(value), 0.1 + 0.01 * n)
+            for n, value in enumerate(scratch)
         ),
     )  # fmt: skip
 

@@ -16,13 +16,13 @@ from nassuite.search.samplers import POPULATION
 from nassuite.space import Stage
 
 TRIALS = 20
-SAMPLERS = ["nsga2", "tpe", "random", pytest.param("gp", marks=pytest.mark.slow)]
+SAMPLERS = ["nsga2", "guided", "tpe", "random", pytest.param("gp", marks=pytest.mark.slow)]
 
 
 def config(
     sampler: str = "nsga2", *, trials: int = TRIALS, seed: int = 0, limit_ms: float = LIMIT_MS
 ) -> SearchConfig:
-    return SearchConfig(trials, limit_ms, sampler, seed)
+    return SearchConfig(trials, (limit_ms / 2, limit_ms), sampler, seed)
 
 
 def search(journal: Path, settings: SearchConfig, counted: Counted, space=TOY) -> optuna.Study:
@@ -89,6 +89,7 @@ def test_the_first_trials_are_both_ends_in_every_operator(tmp_path):
         ("nsga2", 18),
         ("random", 18),
         ("tpe", 18),
+        ("guided", 18),
         pytest.param("gp", 18, marks=pytest.mark.slow),
     ],
 )
@@ -153,7 +154,7 @@ def test_a_limit_that_nothing_keeps_ends_the_search(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe"])
+@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "guided"])
 def test_samplers_find_more_than_chance_does(tmp_path, sampler):
     volume = {}
     for name in (sampler, "random"):
@@ -164,7 +165,9 @@ def test_samplers_find_more_than_chance_does(tmp_path, sampler):
 
 
 def test_unknown_samplers_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"unknown sampler 'nsga3': expected one of nsga2, tpe, gp, random"):
+    with pytest.raises(
+        InputError, match=r"unknown sampler 'nsga3': expected one of nsga2, guided, tpe, gp, random"
+    ):
         search(tmp_path / "journal", config("nsga3"), Counted())
 
 

@@ -55,6 +55,12 @@ def test_just_over_the_budget_is_nominated_too():
     assert [e.number for e in nominate(found, 1.0, 5, images=1000, macs=lambda arch: 1.0)] == [1, 0]
 
 
+def test_with_a_margin_predictions_have_to_be_that_far_under_the_budget():
+    found = [evaluation(0, 0.9, 0.94), evaluation(1, 0.95, 0.96), evaluation(2, 0.99, 1.02)]
+    nominees = nominate(found, 1.0, 5, images=1000, macs=lambda arch: 1.0, margin=1.05)
+    assert [e.number for e in nominees] == [0]
+
+
 def test_half_of_the_nominees_are_the_largest_within_noise():
     """On 400 images one standard error of 80 % is 2 points."""
     found = [

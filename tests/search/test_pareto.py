@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nassuite.search.pareto import hypervolume, hypervolume_history, pareto_front
+from nassuite.search.pareto import hypervolume, hypervolume_gains, hypervolume_history, pareto_front
 
 # Small integers make ties and repeats common; they also make brute-force areas exact.
 GRID = arrays(np.int64, st.tuples(st.integers(0, 25), st.just(2)), elements=st.integers(-4, 6))
@@ -92,3 +92,14 @@ def test_signed_zeros_are_equal():
 def test_points_without_an_order_are_refused(points, message):
     with pytest.raises(ValueError, match=message):
         pareto_front(points, maximise=MIN_MAX)
+
+
+@given(GRID, GRID, st.tuples(st.integers(-4, 7), st.integers(-4, 7)), DIRECTIONS)
+def test_a_gain_is_the_difference_that_one_point_makes(points, evaluated, reference, maximise):
+    before = hypervolume(evaluated, reference, maximise=maximise)
+    expected = [
+        hypervolume(np.vstack([evaluated, [point]]), reference, maximise=maximise) - before
+        for point in points
+    ]
+    found = hypervolume_gains(points, evaluated, reference, maximise=maximise)
+    np.testing.assert_allclose(found, expected, atol=1e-9)

@@ -1,0 +1,242 @@
+"""From a dense network to one that meets the goal, in steps: find what goes, cut it, fine-tune, measure again.
+
+Four strategies say what goes in a step: "uniform" and "global" look for the smallest ratio that meets the step's aim,
+"latency" and "netadapt" for channel counts by a table of the target (``latency_guided``, ``netadapt``). What a
+step finds is handed to ``remember``, so that a run that was killed repeats the cuts and measures nothing twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from nassuite.compress.goal import Judge, Judged
+from nassuite.compress.latency_guided import choose_widths, measure_table
+from nassuite.compress.netadapt import Candidate, best_candidate, candidates
+from nassuite.compress.prune import (
+    Proven,
+    PruneRecord,
+    channel_scores,
+    merged,
+    prove,
+    prune_proven,
+    prune_to,
+    replay,
+)
+from nassuite.compress.widths import PruneConfig, lower_widths, widths_at, with_share_removed
+from nassuite.errors import InputError
+from nassuite.progress import SILENT, Progress
+
+Strategy = Literal["uniform", "global", "latency", "netadapt"]
+Remember = Callable[[str, Callable[[], Any]], Any]
+"""(name, make) to what was made under that name before, or else to what ``make`` gives; JSON values."""
+
+GRID = tuple(n / 20 for n in range(1, 20))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a network is pruned.
+
+    ``judge`` is None where ``ratio`` is the target. ``config`` has importance, scope, alignment and seed.
+    ``batches`` gives images with labels for scores that need them. ``tune(network, step, last)`` fine-tunes in
+    place after a step; ``short_tune(network, step)`` does so to a candidate of NetAdapt, ``accuracy`` is
+    that of validation images.
+    """
+
+    strategy: Strategy
+    config: PruneConfig
+    steps: int
+    example: Tensor
+    judge: Judge | None
+    ratio: float | None = None
+    batches: Callable[[], Iterable[tuple[Tensor, Tensor]] | None] = lambda: None
+    tune: Callable[[nn.Module, int, bool], None] = lambda network, step, last: None
+    short_tune: Callable[[nn.Module, int], None] = lambda network, step: None
+    accuracy: Callable[[nn.Module], float] = lambda network: 0.0
+    remember: Remember = lambda name, make: make()
+    progress: Progress = SILENT
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step cut, and what is left by it; ``met`` says that it was the last."""
+
+    record: PruneRecord
+    value: float
+    met: bool
+    said: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "record": self.record.to_json()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Step:
+        return cls(**{**value, "record": PruneRecord.from_json(value["record"])})
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What of a network can be cut, and its own value (``Judged.value``)."""
+
+    proven: Proven
+    value: float
+
+
+def prepare(dense: nn.Module, plan: Plan, *, name: str) -> Prepared:
+    """What is known of ``dense`` before the first step; ``name`` is what messages call it.
+
+    Raises InputError where that is nothing, where the network meets the goal as it is, and where it does not meet it
+    with all cut that can be, saying what is reachable.
+    """
+    plan.progress.say("looking for the channels that can be cut exactly")
+    proven = prove(dense, plan.config, example=plan.example)
+    if not proven.groups:
+        raise InputError(
+            f"{name}: nothing of it can be pruned exactly with --align {plan.config.align}"
+            + (f" ({next(iter(proven.left.values()))[1]})" if proven.left else "")
+        )
+    judge = plan.judge
+    if judge is None:
+        return Prepared(proven, 1.0)
+    goal = judge.goal
+    present = judge(dense)
+    if present.met:
+        raise InputError(f"--{goal}: {name} meets it as it is ({present.said}), there is nothing to prune")
+    narrowest = {group.root: lower_widths(group, plan.config.align, (0.0,))[0] for group in proven.groups}
+    weights = dataclasses.replace(plan.config, importance="magnitude")
+    smallest = judge(prune_to(proven, plan.config, channel_scores(proven, weights), narrowest)[0])
+    if not smallest.met:
+        raise InputError(
+            f"no pruning reaches {goal}: with every channel removed that can be it is {smallest.said}; "
+            "a smaller network to begin with, or a smaller --align, goes further"
+        )
+    return Prepared(proven, present.value)
+
+
+def prune_in_steps(
+    dense: nn.Module, plan: Plan, prepared: Prepared | None = None
+) -> tuple[nn.Module, PruneRecord]:
+    """The pruned network, on the CPU in eval mode, and the record of all its cuts.
+
+    Without what is ``prepared`` (a run that goes on) it is found again where it is needed. Raises InputError if
+    the goal turns out not to be reachable.
+    """
+    start = plan.remember("dense", lambda: prepared.value if prepared else _own_value(dense, plan))
+    current, value = dense, start
+    record: PruneRecord | None = None
+    proven = prepared.proven if prepared else None
+    for number in count():
+        found = plan.remember(
+            f"step {number}",
+            lambda: _find_step(current, plan, proven, number, start=start, value=value).to_json(),  # noqa: B023
+        )
+        step = Step.from_json(found)
+        current = replay(current, step.record).eval()
+        record, value, proven = merged(record, step.record), step.value, None
+        plan.progress.say(f"step {number + 1}: {step.said}{', enough' if step.met else ''}")
+        plan.tune(current, number, step.met)
+        current = current.cpu().eval()
+        if step.met:
+            break
+    assert record is not None
+    return current, record
+
+
+def _own_value(dense: nn.Module, plan: Plan) -> float:
+    return plan.judge(dense).value if plan.judge else 1.0
+
+
+def _find_step(
+    current: nn.Module, plan: Plan, proven: Proven | None, number: int, *, start: float, value: float
+) -> Step:
+    proven = proven or prove(current, plan.config, example=plan.example)
+    if not proven.groups:
+        raise InputError("nothing is left that could be pruned, and the target is not met")
+    if plan.judge is None:
+        return _by_ratio(proven, plan, number)
+    if plan.strategy in ("uniform", "global"):
+        return _smallest_ratio(proven, plan, plan.judge, number, start=start)
+    return _by_table(proven, plan, plan.judge, number, start=start, value=value)
+
+
+def _by_ratio(proven: Proven, plan: Plan, number: int) -> Step:
+    """The same share of what is there in every step, in all ``plan.ratio``."""
+    assert plan.ratio is not None
+    config = dataclasses.replace(plan.config, ratio=1 - (1 - plan.ratio) ** (1 / plan.steps))
+    _, record = prune_proven(proven, config, batches=plan.batches())
+    removed = sum(layer.before - layer.after for layer in record.pruned)
+    last = number + 1 >= plan.steps
+    return Step(record, plan.ratio, last, f"{removed} channels removed")
+
+
+def _aim(plan: Plan, judge: Judge, number: int, start: float) -> float:
+    """What a step should come to: equal factors from the dense network to the goal."""
+    share = min(1.0, (number + 1) / plan.steps)
+    return start * (judge.goal.aim / start) ** share
+
+
+def _smallest_ratio(proven: Proven, plan: Plan, judge: Judge, number: int, *, start: float) -> Step:
+    """The least pruned candidate of the grid that meets the step's aim, by bisection."""
+    last = number + 1 >= plan.steps
+    aim = _aim(plan, judge, number, start)
+    scores = channel_scores(proven, plan.config, batches=plan.batches())
+    low, high, best, said = 0, len(GRID) - 1, None, ""
+    while low <= high:
+        middle = (low + high) // 2
+        config = dataclasses.replace(plan.config, ratio=GRID[middle])
+        widths = widths_at(proven.dense, proven.groups, scores, config)
+        network, record = prune_to(proven, config, scores, widths)
+        judged = judge(network)
+        said = judged.said
+        enough = judged.met if last else judged.value <= aim
+        plan.progress.say(
+            f"removing {GRID[middle]:.0%} of the channels: {said}{', enough' if enough else ''}"
+        )
+        if enough:
+            best, high = Step(record, judged.value, judged.met, said), middle - 1
+        else:
+            low = middle + 1
+    if best is None:
+        raise InputError(
+            f"no pruning reaches {judge.goal}: with {GRID[-1]:.0%} of the channels removed it is {said}; "
+            "--strategy latency, or a smaller --align, goes further"
+        )
+    return best
+
+
+def _by_table(proven: Proven, plan: Plan, judge: Judge, number: int, *, start: float, value: float) -> Step:
+    """One step of "latency" or "netadapt"; steps past the planned ones aim at the goal itself."""
+    align, current = plan.config.align, Judged(value, False, "")
+    scores = channel_scores(proven, plan.config, batches=plan.batches())
+    table = measure_table(proven, scores, align, judge, current=current, progress=plan.progress)
+    if plan.strategy == "latency":
+        aim = min(_aim(plan, judge, number, start), value)
+        widths = choose_widths(proven.groups, scores, table, align, aim=aim)
+        config = with_share_removed(plan.config, proven.groups, widths)
+        network, record = prune_to(proven, config, scores, widths)
+    else:
+        reduction = (start - judge.goal.aim) / plan.steps
+        aim = max(value - reduction, judge.goal.aim)
+        choices = candidates(proven.groups, table, align, aim=aim)
+
+        def tuned_accuracy(choice: Candidate, tried: nn.Module) -> float:
+            def make() -> float:
+                plan.short_tune(tried, number)
+                return plan.accuracy(tried)
+
+            return plan.remember(f"step {number}: {choice.root} to {choice.width}", make)
+
+        _, record = best_candidate(
+            proven, plan.config, scores, choices, tuned_accuracy=tuned_accuracy, progress=plan.progress
+        )
+        network = replay(proven.dense, record)
+    if not record.history:
+        raise InputError(f"no pruning reaches {judge.goal}: what is left cannot be cut any further")
+    judged = judge(network)
+    return Step(record, judged.value, judged.met, judged.said)

@@ -1,0 +1,155 @@
+"""Any model that a user brings, ready to be compressed: a folder of ours, or a network by name with weights."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nassuite.classifying import check_kind, for_images, same_labels
+from nassuite.data import Data, DataConfig, load_data
+from nassuite.errors import InputError
+from nassuite.models import Description, load_model, make_network, read_description
+from nassuite.nn.network import Normalised
+from nassuite.progress import SILENT, Progress
+from nassuite.settings import read_toml
+from nassuite.zoo.create import check_size
+from nassuite.zoo.weights import load_weights, read_weights
+
+NAME = re.compile(r"[^\W\d]\w*\s*(\(.*\))?|[\w.]+:.+")
+"""How networks are named: of the zoo with options or without, or library:name, package.module:factory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Brought:
+    """``model`` takes images (N, C, H, W) in 0..1, in eval mode on the CPU; ``data`` has its size and classes."""
+
+    model: nn.Module
+    description: Description
+    data: Data
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.data.in_chans, self.data.size, self.data.size
+
+
+def bring_model(
+    model: str,
+    *,
+    weights: str | None = None,
+    data: str = "",
+    size: int | None = None,
+    train_images: int | None = None,
+    seed: int = 0,
+    command: str = "prune",
+    progress: Progress = SILENT,
+) -> Brought:
+    """The network that ``model`` names, as a user types it, with the images that it is for.
+
+    A folder (of a training, of a pruning, or a search's deployed model) has its own weights, size and images; of its
+    images another ``data`` of the same classes may be given. A network by name takes its classes and size from
+    ``data``, and ``weights`` from a file; without them they are random, which is said. Raises InputError
+    for what is not there or does not fit.
+    """
+    if is_folder(model):
+        for given, name in ((weights, "--weights"), (size, "--size")):
+            if given is not None:
+                raise InputError(f"{name} is for a network by name: the folder {model} has its own")
+        return _from_folder(
+            Path(model), data, train_images=train_images, seed=seed, command=command, progress=progress
+        )
+    if not data:
+        raise InputError(f"{model}: give --data, the images that it is for")
+    if ":" not in model:
+        check_kind(model, command)
+    loaded = load_data(DataConfig(data, size=size, seed=seed, train_images=train_images), progress=progress)
+    return _by_name(model, weights, loaded, seed, progress)
+
+
+def is_folder(model: str) -> bool:
+    """Whether a user who types ``model`` means a folder; what looks like a name is one, unless a model lies there."""
+    return (Path(model) / "model.json").is_file() or NAME.fullmatch(model) is None
+
+
+def _from_folder(
+    folder: Path, data: str, *, train_images: int | None, seed: int, command: str, progress: Progress
+) -> Brought:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder, and no name of a network")
+    description = read_description(folder)
+    if description.arch is None:
+        check_kind(description.model, command)
+    trained_on = description.trained_on or _training_of(folder)
+    own = not data or data == trained_on.get("name")
+    name = data or trained_on.get("name")
+    if not name:
+        raise InputError(f"{folder} does not say what it was trained on: give --data")
+    # By another seed, images that the model was trained on could become validation images.
+    config = DataConfig(
+        name,
+        size=description.size,
+        seed=trained_on.get("seed", seed) if own else seed,
+        train_images=train_images or (trained_on.get("train_images") if own else None),
+    )
+    loaded = load_data(config, progress=progress)
+    same_labels(description, loaded, str(folder), name)
+    return Brought(load_model(folder), description, loaded)
+
+
+def _training_of(folder: Path) -> dict[str, Any]:
+    """What the folder of a training, by an earlier version, says of its images."""
+    path = folder / "train.toml"
+    if not path.is_file():
+        return {}
+    settings = read_toml(path).get("settings", {})
+    named = {"name": settings.get("data"), "train_images": settings.get("train_images")}
+    return named | ({"seed": settings["seed"]} if "seed" in settings else {})
+
+
+def _by_name(model: str, weights: str | None, data: Data, seed: int, progress: Progress) -> Brought:
+    name = for_images(model, data.size)
+    if name != model:
+        progress.say(f"{name}, because the images have {data.size} pixels")
+    network = make_network(name, num_classes=len(data.labels), in_chans=data.in_chans, seed=seed)
+    check_size(network, data.in_chans, (data.size, data.size), name)
+    mean, std = data.mean, data.std
+    if weights is None:
+        progress.say(
+            f"{name}: no --weights, so these are random: times and sizes will be right, accuracies not"
+        )
+    else:
+        for line in load_weights(network, weights, verbose=progress.verbose):
+            progress.say(f"--weights {weights}: {line}")
+        mean, std = _normalisation(weights, data)
+    wrapped = Normalised(network, mean, std).eval()
+    _check_classes(wrapped, data, name)
+    trained_on = {"name": data.name, "seed": seed}
+    description = Description(
+        name, len(data.labels), data.in_chans, data.size, mean, std, data.labels, trained_on=trained_on
+    )
+    return Brought(wrapped, description, data)
+
+
+def _normalisation(weights: str, data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """That which the file has, as ours do, else that of the images."""
+    found = read_weights(weights)
+    mean, std = found.get("normalise.mean"), found.get("normalise.std")
+    if mean is None or std is None or mean.numel() != data.in_chans:
+        return data.mean, data.std
+    return tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())
+
+
+def _check_classes(model: nn.Module, data: Data, name: str) -> None:
+    images = next(data.val.batches(2, channels_last=False))[0]
+    with torch.no_grad():
+        logits = model(images)
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if found != (len(images), len(data.labels)):
+        raise InputError(
+            f"{name} gives {found} for {len(images)} images, expected logits of {len(data.labels)} classes: "
+            "a factory takes num_classes, and a classifier is needed"
+        )

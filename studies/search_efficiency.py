@@ -1,0 +1,281 @@
+"""How many evaluations a sampler needs: replayed on a sub-space of which every architecture was evaluated.
+
+    nassuite search --study cifar10 --data folder:DIR --out runs/cifar10
+    python studies/search_efficiency.py --run runs/cifar10 --out reports/search_efficiency
+
+First every architecture of a sub-space (SUBSPACE) gets its inherited validation accuracy from the run's supernet
+and its predicted latency; that table is kept in --work and is the only expensive part. Then each sampler
+searches it, seed by seed, through the suite's own driver, and the table answers. All steps are resumable.
+Reported are hypervolumes over distinct evaluations, against one reference point (the table's worst accuracy and
+slowest architecture) and relative to the true front's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from scipy.stats import wilcoxon
+
+from nassuite.flow import Flow, prepare
+from nassuite.progress import Progress
+from nassuite.records import append_jsonl, environment, read_jsonl, write_json, write_text
+from nassuite.run_directory import RunDirectory
+from nassuite.search.driver import Objective, SearchConfig, evaluations, run_trials
+from nassuite.search.pareto import hypervolume, hypervolume_history, pareto_front
+from nassuite.space import Space
+from nassuite.spec import Arch
+from nassuite.stages import accuracy_of
+
+DIRECTIONS = (True, False)
+COUNTS = (50, 100, 250)
+OURS, BASE = "guided", "nsga2"
+SAMPLERS = (OURS, BASE, "tpe", "gp", "random")
+VAL_IMAGES = 1000
+
+
+def subspace(space: Space) -> Space:
+    """Two widths, one or two layers, two kernels, the first expansion, no squeeze-and-excitation; stages after the second
+    keep one of their operators each: every kind of choice is left, and few enough to evaluate them all."""
+    stages = []
+    for number, stage in enumerate(space.stages):
+        first = number == 0
+        stages.append(
+            dataclasses.replace(
+                stage,
+                width=(stage.width[0],) if first else (stage.width[0], stage.width[-1]),
+                depth=stage.depth[:1] if number in (0, len(space.stages) - 1) else stage.depth[:2],
+                kernel=stage.kernel[:1] if first else stage.kernel[:2],
+                operator=stage.operator[:1] if first else stage.operator if number == 2 else stage.operator[::3],
+                expand=stage.expand[:1],
+                se=stage.se[:1],
+            )
+        )  # fmt: skip
+    return dataclasses.replace(space, name=f"{space.name}, a part", stages=tuple(stages))
+
+
+def architectures(space: Space) -> list[Arch]:
+    """All of them, each once."""
+    values = itertools.product(*space.genes.values())
+    return list(dict.fromkeys(space.decode(dict(zip(space.genes, chosen, strict=True))) for chosen in values))
+
+
+def evaluate_all(
+    flow: Flow, archs: list[Arch], path: Path, progress: Progress
+) -> dict[str, tuple[float, float]]:
+    """Digest to accuracy (0..1) and milliseconds; what is in ``path`` is not evaluated again."""
+    known = (
+        {row["digest"]: (row["accuracy"], row["latency_ms"]) for row in read_jsonl(path)}
+        if path.exists()
+        else {}
+    )
+    missing = [arch for arch in archs if arch.digest not in known]
+    val = flow.data.val.subset(VAL_IMAGES, seed=0).to(flow.device)
+    for arch in progress.track(missing, "evaluating", total=len(archs), done=len(archs) - len(missing)):
+        row = {
+            "digest": arch.digest,
+            "accuracy": accuracy_of(flow, arch, val),
+            "latency_ms": flow.predict_ms(arch),
+        }
+        append_jsonl(path, row)
+        known[arch.digest] = (row["accuracy"], row["latency_ms"])
+    return {arch.digest: known[arch.digest] for arch in archs}
+
+
+def replay(
+    space: Space, table: dict[str, tuple[float, float]], sampler: str, seed: int, trials: int
+) -> list[str]:
+    """Digests in the order of evaluation."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    latencies = [latency for _, latency in table.values()]
+    budgets = (float(np.median(latencies)), max(latencies))
+    objective = Objective(lambda arch: table[arch.digest][0], lambda arch: table[arch.digest][1])
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    run_trials(study, space, objective, SearchConfig(trials, budgets, sampler, seed))
+    return [evaluation.arch.digest for evaluation in evaluations(study, space)]
+
+
+def _replay(job: tuple[Space, dict[str, tuple[float, float]], str, int, int]) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    started = time.process_time()
+    order = replay(*job)
+    return {"sampler": job[2], "seed": job[3], "order": order, "cpu_seconds": time.process_time() - started}
+
+
+def replays(
+    space: Space,
+    table: dict[str, tuple[float, float]],
+    seeds: int,
+    path: Path,
+    *,
+    workers: int,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    known = read_jsonl(path) if path.exists() else []
+    done = {(row["sampler"], row["seed"]) for row in known}
+    every = [(sampler, seed) for seed in range(seeds) for sampler in SAMPLERS]
+    jobs = [
+        (space, table, sampler, seed, max(COUNTS)) for sampler, seed in every if (sampler, seed) not in done
+    ]
+    with torch.multiprocessing.get_context("spawn").Pool(workers) as pool:
+        found = pool.imap_unordered(_replay, jobs)
+        for row in progress.track(found, "replaying", total=len(every), done=len(every) - len(jobs)):
+            append_jsonl(path, row)
+            known.append(row)
+    return known
+
+
+def analyse(table: dict[str, tuple[float, float]], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    points = np.array(list(table.values()))
+    reference = (float(points[:, 0].min()), float(points[:, 1].max()))
+    true = hypervolume(points, reference, maximise=DIRECTIONS)
+    histories: dict[str, dict[int, np.ndarray]] = {}
+    for row in rows:
+        path = np.array([table[digest] for digest in row["order"]])
+        histories.setdefault(row["sampler"], {})[row["seed"]] = (
+            hypervolume_history(path, reference, maximise=DIRECTIONS) / true
+        )
+    goal = float(np.median([history[max(COUNTS) - 1] for history in histories[BASE].values()]))
+    samplers = []
+    for sampler, of_seed in histories.items():
+        entry: dict[str, Any] = {"sampler": sampler, "seeds": len(of_seed)}
+        for count in COUNTS:
+            entry[f"at_{count}"] = np.quantile(
+                [h[count - 1] for h in of_seed.values()], [0.25, 0.5, 0.75]
+            ).tolist()
+        reached = [int(np.argmax(h >= goal)) + 1 if (h >= goal).any() else None for h in of_seed.values()]
+        entry["needed"] = float(np.median([n if n is not None else np.inf for n in reached]))
+        entry["cpu_seconds"] = float(np.median([r["cpu_seconds"] for r in rows if r["sampler"] == sampler]))
+        if sampler != OURS:
+            shared = sorted(set(of_seed) & set(histories[OURS]))
+            for count in COUNTS:
+                difference = [histories[OURS][s][count - 1] - of_seed[s][count - 1] for s in shared]
+                test = wilcoxon(difference, alternative="greater") if any(difference) else None
+                entry[f"p_{count}"] = 1.0 if test is None else float(test.pvalue)
+        samplers.append(entry)
+    samplers.sort(key=lambda entry: -entry[f"at_{max(COUNTS)}"][1])
+    curves = {
+        sampler: np.median([h[: max(COUNTS)] for h in of_seed.values()], axis=0).tolist()
+        for sampler, of_seed in histories.items()
+    }
+    below = int(
+        sum(
+            (histories[OURS][s] < histories["random"][s])[list(np.array(COUNTS) - 1)].any()
+            for s in histories[OURS]
+        )
+    )
+    return {
+        "architectures": len(table), "on_true_front": int(pareto_front(points, maximise=DIRECTIONS).sum()),
+        "reference": reference, "goal": goal, "samplers": samplers, "curves": curves, "seeds_below_random": below,
+    }  # fmt: skip
+
+
+def report(found: dict[str, Any], out: Path, command: str) -> None:
+    best = {entry["sampler"]: entry for entry in found["samplers"]}
+    lines = [
+        "# Search efficiency: samplers on a table", "",
+        f"{found['architectures']:,} architectures, all evaluated ({VAL_IMAGES:,} validation images, inherited weights; latency "
+        f"predicted); {found['on_true_front']} are on the true front. Hypervolume relative to the true front's, median over seeds "
+        "[quartiles]. Only distinct evaluations count.", "",
+        "| sampler | seeds | " + " | ".join(f"at {c}" for c in COUNTS)
+        + f" | evaluations to reach {BASE}'s {max(COUNTS)} | processor s | "
+        + " | ".join(f"p at {c}" for c in COUNTS) + " |",
+        "|---|---:|" + "---:|" * (2 + 2 * len(COUNTS)),
+    ]  # fmt: skip
+    for entry in found["samplers"]:
+        cells = [entry["sampler"], str(entry["seeds"])]
+        for count in COUNTS:
+            low, middle, high = entry[f"at_{count}"]
+            cells.append(f"{middle:.3f} [{low:.3f}, {high:.3f}]")
+        cells.append("never" if entry["needed"] == float("inf") else f"{entry['needed']:.0f}")
+        cells.append(f"{entry['cpu_seconds']:.0f}")
+        cells += [f"{entry[f'p_{count}']:.2g}" if f"p_{count}" in entry else "" for count in COUNTS]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += [
+        "", f"p: one-sided Wilcoxon signed-rank test over seeds that `{OURS}` has more. Seeds in which `{OURS}` is below `random` at any of "
+        f"these counts: {found['seeds_below_random']} of {best[OURS]['seeds']}. `never`: half of the seeds or more do not reach it.",
+        "", "![Median hypervolume over evaluations](efficiency.svg)", "",
+        f"Made by `{command}`.", "",
+    ]  # fmt: skip
+    write_text(out / "report.md", "\n".join(lines))
+
+
+def figure(found: dict[str, Any], out: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    styles = dict(zip(SAMPLERS, ("-", "--", "-.", ":", (0, (1, 3))), strict=True))
+    fig, axes = pyplot.subplots(figsize=(6.4, 4))
+    for sampler in SAMPLERS:
+        if sampler in found["curves"]:
+            curve = found["curves"][sampler]
+            axes.plot(range(1, len(curve) + 1), curve, linestyle=styles[sampler], label=sampler)
+    axes.set(xlabel="distinct evaluations", ylabel="hypervolume / true front's", ylim=(0.8, 1.005))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    fig.tight_layout()
+    for suffix in ("svg", "png"):
+        fig.savefig(out / f"efficiency.{suffix}", dpi=120)
+
+
+def _flow(run: Path, progress: Progress) -> Flow:
+    directory = RunDirectory(run)
+    settings, _ = directory.read_settings()
+    return prepare(directory, settings, progress=progress)
+
+
+def _compact(table: dict[str, tuple[float, float]]) -> Iterator[list[Any]]:
+    for digest, (accuracy, latency) in table.items():
+        yield [digest, round(accuracy, 4), round(latency, 5)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--run", type=Path, required=True, help="a finished search, for its supernet and predictor"
+    )
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("reports/search_efficiency"))
+    parser.add_argument("--work", type=Path, default=Path("runs/search-efficiency"))
+    arguments = parser.parse_args()
+    progress = Progress()
+    flow = _flow(arguments.run, progress)
+    space = subspace(flow.space)
+    table = evaluate_all(flow, architectures(space), arguments.work / "table.jsonl", progress)
+    rows = replays(
+        space,
+        table,
+        arguments.seeds,
+        arguments.work / "replays.jsonl",
+        workers=arguments.workers,
+        progress=progress,
+    )
+    found = analyse(table, rows)
+    command = shlex.join(["python", *sys.argv])
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    figure(found, arguments.out)
+    report(found, arguments.out, command)
+    write_json(
+        arguments.out / "records.json",
+        {"command": command, "environment": environment(), **found, "table": list(_compact(table))},
+    )
+    print(arguments.out / "report.md")
+
+
+if __name__ == "__main__":
+    main()

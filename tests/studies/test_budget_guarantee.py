@@ -1,0 +1,72 @@
+"""The study of budgets on a meter that knows no time."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from deterministic_meter import deterministic_meter
+from small_spaces import SIX
+
+from nassuite.errors import InputError
+from nassuite.latency.certificate import certify
+from nassuite.latency.target import Target
+from nassuite.records import read_json, write_json
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies"))
+
+import budget_guarantee as study
+
+
+def test_budgets_are_spread_in_equal_ratios_within_the_space():
+    budgets = study.budgets_between([0.1, 0.4, 1.0], 5)
+    assert budgets[0] == pytest.approx(0.11)
+    assert budgets[-1] == pytest.approx(0.9)
+    assert np.diff(np.log(budgets)) == pytest.approx([np.log(0.9 / 0.11) / 4] * 4, rel=0.02)
+
+
+class GreyImages:
+    in_chans = 1
+
+
+class FlowOfSix:
+    space, data = SIX, GreyImages
+
+
+def test_what_stands_in_for_accuracy_grows_with_macs_and_is_the_same_every_time():
+    accuracy = study.stand_in(FlowOfSix)
+    small, large = SIX.extreme("smallest"), SIX.extreme("largest")
+    assert abs(accuracy(small) - 0.5) < 0.1
+    assert abs(accuracy(large) - 0.9) < 0.1
+    assert study.stand_in(FlowOfSix)(large) == accuracy(large)
+
+
+def certifier(model, budget, certificate):
+    (measurement,) = deterministic_meter([model], Target())
+    write_json(certificate, certify(measurement, budget).to_json())
+
+
+@pytest.mark.slow
+def test_from_searching_to_the_report(tmp_path):
+    arguments = [
+        "--spaces", "micro", "--budgets", "2", "--calibration", "24", "--trials", "10",
+        "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="0 of 2 budgets are searched"):
+        study.main([*arguments, "--analyse"])
+    study.main(arguments, meter=deterministic_meter, certifier=certifier)
+    rows = read_json(tmp_path / "out" / "records.json")["rows"]
+    assert [row["space"] for row in rows] == ["micro", "micro"]
+    for row in rows:
+        # This meter's certificates are the same twice.
+        assert row["verdict"] == "pass"
+        assert row["p50_ms"] == pytest.approx(row["chosen_ms"])
+        assert row["p50_ms"] <= row["budget_ms"]
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "2 of 2" in report
+
+    def unused(*_, **__):
+        pytest.fail("done twice")
+
+    study.main(arguments, meter=unused, certifier=unused)
+    assert read_json(tmp_path / "out" / "records.json")["rows"] == rows

@@ -1,0 +1,83 @@
+"""``nassuite cost``, with a stand-in for the meter."""
+
+import json
+
+import pytest
+from deterministic_meter import deterministic_meter
+from torch import nn
+
+from nassuite import costing
+from nassuite.cli import main
+from nassuite.costing import network_cost
+from nassuite.latency.cost import cost
+from nassuite.onnx_export import export_onnx
+
+
+def small(num_classes):
+    """What ``test_costing:small`` names."""
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 48, 1), nn.Hardswish(), nn.Conv2d(48, 48, 3, padding=1, groups=48),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, num_classes),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(costing, "profile", lambda *a, **k: REAL(*a, **{**k, "seconds": 0.01}))
+    monkeypatch.setattr(
+        network_cost, "__kwdefaults__", {**network_cost.__kwdefaults__, "meter": deterministic_meter}
+    )
+
+
+REAL = costing.profile
+
+
+def test_a_factory_is_counted_timed_and_told_what_it_breaks(quick, tmp_path, capsys):
+    out = tmp_path / "cost.json"
+    assert main(["cost", "test_costing:small", "--size", "16", "--json", str(out)]) == 0
+    text, found = capsys.readouterr().out, json.loads(out.read_text())
+    counted = cost(small(1000), (3, 16, 16))
+    assert found["cost"]["macs"] == counted.macs
+    assert found["params"] == counted.params
+    assert f"{counted.params:,} parameters, {counted.macs:,} MACs" in text
+    assert all(f"{name} " in text for name in ("G1", "G2", "G3", "G4"))
+    assert "G2 groups: kept" in text
+    assert "G1 unequal widths: 1 places" in text
+    assert sum(row["macs"] for row in found["rows"]) == counted.macs
+    assert found["memory_access_bytes_per_mac"] == found["cost"]["memory_access_bytes"] / counted.macs
+    assert sum(row["ms"] or 0.0 for row in found["rows"]) == pytest.approx(
+        sum(kernel["ms"] for kernel in found["profile"]["kernels"] if kernel["operator"] is not None)
+    )
+
+
+def test_a_file_is_counted_without_its_module(quick, tmp_path, capsys):
+    export_onnx(small(7), tmp_path / "model.onnx", input_shape=(3, 16, 16), check=False)
+    by_folder = network_cost(str(tmp_path), alternatives=0)
+    by_file = network_cost(str(tmp_path / "model.onnx"), alternatives=0)
+    assert by_folder.cost == by_file.cost
+    assert by_file.cost.macs == cost(small(7), (3, 16, 16)).macs
+    assert by_file.in_shape == (3, 16, 16)
+    assert all(f.extra_ms is None for f in by_file.findings if f.guideline != "G4")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("cost nowhere.onnx", "no such file"),
+        ("cost mobilenet_v9", "did you mean"),
+        ("cost {empty}", "without model.onnx"),
+        ("cost {text}", "text.onnx"),
+        ("cost mobilenet_v2 --size 4", "--size 4"),
+        ("cost mobilenet_v2 --alternatives -1", "--alternatives -1"),
+        ("cost test_costing:nothing", "cannot be imported"),
+    ],
+)
+def test_refused_in_one_line(command, message, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.onnx").write_text("no model")
+    places = {"empty": tmp_path / "empty", "text": tmp_path / "text.onnx"}
+    assert main([word.format(**places) for word in command.split()]) == 2
+    err = capsys.readouterr().err.strip()
+    assert message in err
+    assert len(err.splitlines()) == 1
