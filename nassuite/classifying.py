@@ -15,7 +15,9 @@ from nassuite.blocks.learned_group_conv import convert, has_learned_groups
 from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
 from nassuite.data import Data, DataConfig, Split, default_augment, load_data
 from nassuite.errors import InputError
+from nassuite.latency.choice import logits_in
 from nassuite.latency.cost import cost
+from nassuite.latency.target import Target
 from nassuite.metrics import binomial_interval, class_weights, confusion_matrix, score
 from nassuite.models import Description, load_model, make_network, read_description, save_model
 from nassuite.nn.network import Normalised
@@ -258,11 +260,16 @@ def _card_text(card: dict[str, Any]) -> list[str]:
     ]
 
 
-def evaluate_file(path: Path, split: Split, *, metric: str = "top1") -> dict[str, Any]:
-    """What an ONNX file says of a split: accuracy by ``metric``, top-1 counts with their 95 % interval, confusion."""
+def evaluate_file(
+    path: Path, split: Split, *, metric: str = "top1", target: Target | None = None
+) -> dict[str, Any]:
+    """What an ONNX file says of a split: accuracy by ``metric``, top-1 counts with their 95 % interval, confusion.
+
+    ``target`` names the runtime that computes it, if not ONNX Runtime in full precision.
+    """
     images = torch.cat([x for x, _ in split.batches(512, channels_last=False)]).numpy()
     labels = split.labels.numpy()
-    logits = run_onnx(path, images)
+    logits = run_onnx(path, images) if target is None else logits_in(target, path, images)
     correct = int((logits.argmax(1) == labels).sum())
     return {
         "accuracy": score(logits, labels, metric=metric),

@@ -18,6 +18,7 @@ from nassuite.compress.prune import PruneConfig, PruneRecord, prove, prune_prove
 from nassuite.compress.quantize import quantize_best
 from nassuite.data import Data, Split
 from nassuite.latency.certificate import Certificate, certify
+from nassuite.latency.choice import agreement, logits_in
 from nassuite.latency.cost import cost
 from nassuite.latency.features import VECTOR_CHANNELS
 from nassuite.latency.meter import Meter
@@ -97,12 +98,20 @@ def distil(
 
 
 def prune_winner(
-    network: nn.Module, arch: Arch, data: Data, ratio: float, *, meter: Meter, target: Target, seed: int
+    network: nn.Module,
+    arch: Arch,
+    data: Data,
+    ratio: float,
+    *,
+    meter: Meter | None,
+    target: Target,
+    seed: int,
 ) -> tuple[nn.Module, PruneRecord]:
     """Removes ``ratio`` of the channels that can go, proven equal to the masked network; more if that is no faster.
 
     Fewer MACs are often no fewer milliseconds, so each attempt is measured beside the dense network. The
-    first that is faster by more than the measurement's noise is kept, else the first of all.
+    first that is faster by more than the measurement's noise is kept, else the first of all. Without a
+    ``meter`` the first is taken unseen.
     """
     sized = data.resized(arch.resolution)
     example = next(sized.val.batches(8, channels_last=False))[0]
@@ -112,6 +121,8 @@ def prune_winner(
     for harder in (ratio, (1 + ratio) / 2, (3 + ratio) / 4):
         pruned, record = prune_proven(proven, PruneConfig(harder, align=VECTOR_CHANNELS))
         attempts.append((pruned, record))
+        if meter is None:
+            break
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / "dense.onnx", Path(folder) / "pruned.onnx"]
             for path, model in zip(paths, (network, pruned), strict=True):
@@ -161,6 +172,23 @@ def export_variants(
     return variants
 
 
+def scored_in(
+    target: Target, variants: Sequence[Variant], arch: Arch, data: Data, *, metric: str
+) -> list[Variant]:
+    """Validation scores as the target's runtime computes, where that is not what computed them first."""
+    if target.computes_as_onnxruntime:
+        return list(variants)
+    sized = data.resized(arch.resolution)
+    images, labels = _images(sized.val), sized.val.labels.numpy()
+    scored = []
+    for variant in variants:
+        logits = logits_in(target, variant.path, images)
+        agreed = agreement(logits, run_onnx(variant.path, images), known=True)
+        notes = "; ".join(filter(None, [variant.notes, f"in {target}: {agreed}"]))
+        scored.append(replace(variant, val_score=score(logits, labels, metric=metric), notes=notes))
+    return scored
+
+
 def certify_variants(
     variants: Sequence[Variant], budget_ms: float, meter: Meter, target: Target, *,
     percentile: int, confidence: float, progress: Progress, seed: int,
@@ -195,10 +223,11 @@ def choose_variant(variants: Sequence[Variant]) -> Variant | None:
 
 
 def read_test(
-    variant: Variant, test_images: np.ndarray, test_labels: np.ndarray, *, metric: str, classes: int
-) -> dict[str, Any]:
-    """What the file does on the test images: score, interval of top-1, confusion matrix."""
-    logits = run_onnx(variant.path, test_images)
+    variant: Variant, test_images: np.ndarray, test_labels: np.ndarray, *,
+    target: Target, metric: str, classes: int,
+) -> dict[str, Any]:  # fmt: skip
+    """What the file does on the test images in its runtime: score, interval of top-1, confusion matrix."""
+    logits = logits_in(target, variant.path, test_images)
     correct = int((logits.argmax(1) == test_labels).sum())
     return {
         "accuracy": score(logits, test_labels, metric=metric),

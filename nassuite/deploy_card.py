@@ -9,6 +9,7 @@ from typing import Any
 from nassuite import deploy
 from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
 from nassuite.data import Data
+from nassuite.latency.target import FULL_PRECISION, Target
 from nassuite.models import Description, save_model
 from nassuite.records import write_json
 from nassuite.spec import Arch
@@ -22,6 +23,7 @@ def write(
     arch: Arch,
     data: Data,
     budget_ms: float,
+    target: Target,
     metric: str,
     prune_record: dict[str, Any],
     trained_on: dict[str, Any],
@@ -32,7 +34,9 @@ def write(
     images, labels = deploy.evaluation_images(sized.test), sized.test.labels.numpy()
     rows = []
     for variant in variants:
-        test = deploy.read_test(variant, images, labels, metric=metric, classes=len(data.labels))
+        test = deploy.read_test(
+            variant, images, labels, target=target, metric=metric, classes=len(data.labels)
+        )
         rows.append(deploy.variant_record(variant, test, chosen=variant is chosen, shape=shape))
     shown = chosen or min(variants, key=lambda v: v.certificate.percentile_ms if v.certificate else 0.0)
     assert shown.certificate is not None
@@ -68,7 +72,8 @@ def _markdown(card: dict[str, Any]) -> list[str]:
         "",
         *interface_lines(card),
         f"- Measured on {card['target']['cpu']['name']}, {card['target']['runtime']} "
-        f"{card['target']['runtime_version']}, {card['target']['threads']} thread(s); samples in `certificate.json`.",
+        f"{card['target']['runtime_version']}, {card['target'].get('precision', FULL_PRECISION)}, "
+        f"{card['target']['threads']} thread(s); samples in `certificate.json`.",
         "",
         "| variant | file | p50 ms | p90 ms | certificate | validation | test (95 % interval) | bytes |",
         "|---|---|---|---|---|---|---|---|",

@@ -8,5 +8,12 @@ class InputError(ValueError):
     """
 
 
+class DeviceNeeded(Exception):
+    """A measurement has to be made on another device first: the message says where and how to go on.
+
+    The command line prints it and exits with code 1.
+    """
+
+
 class Busy(InputError):
     """Another process holds what this one needs (a run directory, say)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,16 +15,20 @@ from torch import Tensor
 from nassuite import deploy
 from nassuite.data import Data, DataConfig, default_augment, load_data
 from nassuite.errors import InputError
+from nassuite.latency.cache import CachedMeter
 from nassuite.latency.calibrate import Sample
+from nassuite.latency.choice import AUTO, chosen_target
 from nassuite.latency.choosing import arrays
+from nassuite.latency.devices import StoredMeter
 from nassuite.latency.features import features
 from nassuite.latency.meter import Meter, measure, normalised_ms
 from nassuite.latency.predictor import Predictor, fit_predictor
-from nassuite.latency.target import Target
+from nassuite.latency.remote import meter_of
+from nassuite.latency.target import FULL_PRECISION, Target
 from nassuite.metrics import class_weights
-from nassuite.nn.network import Interface, build
+from nassuite.nn.network import Interface
 from nassuite.nn.supernet import Supernet
-from nassuite.onnx_export import export_onnx
+from nassuite.onnx_export import export_arch
 from nassuite.progress import Progress
 from nassuite.report.comparison import read_comparison
 from nassuite.run_directory import FileCheckpoints, RunDirectory, read_lines
@@ -55,6 +60,7 @@ class Flow:
     data: Data
     space: Space
     meter: Meter
+    target: Target
     progress: Progress
 
     @property
@@ -62,8 +68,9 @@ class Flow:
         return self.settings.device
 
     @property
-    def target(self) -> Target:
-        return Target(self.settings.runtime, self.settings.threads)
+    def by_hand(self) -> bool:
+        """Whether somebody has to carry what is to be measured to a device."""
+        return isinstance(self.meter, StoredMeter)
 
     @property
     def interface(self) -> Interface:
@@ -106,6 +113,17 @@ class Flow:
                 f"{self.run.samples} is damaged ({error!r}): delete it, and --resume measures again"
             ) from None
 
+    def samples_of_device(self) -> list[Sample]:
+        """What the run's device has measured of its space. Raises InputError where that is too little."""
+        assert isinstance(self.meter, StoredMeter)
+        samples = self.meter.device.samples(self.space, self.data.in_chans)
+        if len(samples) < LEAST_SAMPLES:
+            raise InputError(
+                f"--target {self.settings.target} has measured {len(samples)} architectures of {self.space.name}: "
+                f"a search takes {LEAST_SAMPLES} or more"
+            )
+        return samples
+
     @cached_property
     def predictor(self) -> Predictor:
         x, y, drawn = arrays(self.samples, self.data.in_chans)
@@ -135,9 +153,7 @@ class Flow:
         return self.predictor.margin(probability) if probability else 1.0
 
     def export(self, arch: Arch, path: Path) -> None:
-        """Fresh weights: time does not depend on their values."""
-        shape = (self.data.in_chans, arch.resolution, arch.resolution)
-        export_onnx(build(arch, self.interface), path, input_shape=shape, check=False)
+        export_arch(arch, self.interface, path)
 
     def training(self, epochs: int, lr: float, seed: int) -> TrainConfig:
         assert self.settings.batch_size is not None
@@ -156,7 +172,7 @@ def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: this machine has no CUDA device; use --device cpu or auto")
-    Target(settings.runtime, settings.threads)  # refuses what this machine has not
+    target, meter = _where(run, settings, meter)
     if settings.baselines:
         read_comparison(Path(settings.baselines))
     space = load_space(settings.space) if settings.space else None
@@ -180,7 +196,37 @@ def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter:
     if max(space.resolution) != data.size:
         data = data.resized(max(space.resolution))
         settings = replace(settings, size=data.size)
-    return Flow(run, settings, data, space, meter, progress)
+    settings = replace(settings, threads=target.threads)
+    flow = Flow(run, settings, data, space, meter, target, progress)
+    if flow.by_hand:
+        flow.samples_of_device()
+    elif settings.runtime == AUTO:
+        # One network stands for all: a run is on one target.
+        largest = space.extreme("largest")
+        flow.target = chosen_target(
+            AUTO, settings.precision, threads=settings.threads, progress=progress,
+            export=lambda path: flow.export(largest, path),
+        )  # fmt: skip
+        flow.settings = replace(settings, runtime=flow.target.runtime, precision=flow.target.precision)
+    return flow
+
+
+def _where(run: RunDirectory, settings: Settings, meter: Meter) -> tuple[Target, Meter]:
+    """The target and what measures on it; refuses what is not there. ``auto`` is decided later."""
+    if settings.target is None:
+        if settings.runtime == AUTO:
+            return Target(threads=settings.threads), meter
+        precision = settings.precision or FULL_PRECISION
+        return Target(settings.runtime, settings.threads, precision=precision), meter
+    promise = {"percentile": settings.percentile, "confidence": settings.confidence}
+    target, there = meter_of(
+        settings.target, threads=settings.threads, folder=run.root / "device",
+        about={"budgets_ms": settings.budget_ms, **promise},
+        go_on=f"nassuite search --resume {shlex.quote(str(run.root))}",
+    )  # fmt: skip
+    if isinstance(meter, CachedMeter) and not isinstance(there, StoredMeter):
+        return target, replace(meter, meter=there)
+    return target, there
 
 
 def budget_notes(budgets: Sequence[float], latencies: Sequence[float]) -> list[str]:

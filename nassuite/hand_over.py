@@ -9,6 +9,7 @@ from typing import Any
 
 from nassuite import deploy, deploy_card
 from nassuite.compress.prune import PruneRecord, replay
+from nassuite.errors import DeviceNeeded
 from nassuite.flow import Flow
 from nassuite.latency.meter import normalised_ms
 from nassuite.records import write_json
@@ -31,6 +32,19 @@ class BudgetResult:
     chosen: dict[str, Any] | None
     variants: tuple[dict[str, Any], ...]
     message: str
+
+
+def deploy_budgets(flow: Flow) -> tuple[BudgetResult, ...]:
+    """``deploy_budget`` for each; raises DeviceNeeded once, with all that one walk to a device can bring."""
+    results, needed = [], []
+    for budget in flow.settings.budget_ms:
+        try:
+            results.append(deploy_budget(flow, budget))
+        except DeviceNeeded as error:
+            needed.append(str(error))
+    if needed:
+        raise DeviceNeeded("\n".join(needed))
+    return tuple(results)
 
 
 def deploy_budget(flow: Flow, budget: float) -> BudgetResult:
@@ -64,14 +78,15 @@ def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
     variants = deploy.export_variants(
         dense, pruned, arch, flow.data, folder, metric=settings.metric, progress=flow.progress
     )
+    variants = deploy.scored_in(flow.target, variants, arch, flow.data, metric=settings.metric)
     variants = deploy.certify_variants(
         variants, budget, flow.meter, flow.target, percentile=settings.percentile,
         confidence=settings.confidence, progress=flow.progress, seed=settings.seed,
     )  # fmt: skip
     chosen = deploy.choose_variant(variants)
     deploy_card.write(
-        folder, variants, chosen, arch=arch, data=flow.data, budget_ms=budget, metric=settings.metric,
-        prune_record=record.to_json(),
+        folder, variants, chosen, arch=arch, data=flow.data, budget_ms=budget, target=flow.target,
+        metric=settings.metric, prune_record=record.to_json(),
         trained_on={"name": settings.data, "seed": settings.seed, "train_images": settings.train_images},
     )  # fmt: skip
 
@@ -126,7 +141,8 @@ def _pruned(flow: Flow, arch: Arch, dense: Any) -> tuple[Any, PruneRecord]:
         return replay(dense, record), record
     pruned, record = deploy.prune_winner(
         dense, arch, flow.data, flow.settings.prune,
-        meter=flow.meter, target=flow.target, seed=flow.settings.seed,
+        # By hand a measurement is a walk to the device: the certificate's is the only one for these files.
+        meter=None if flow.by_hand else flow.meter, target=flow.target, seed=flow.settings.seed,
     )  # fmt: skip
     write_json(path, record.to_json())
     return pruned, record

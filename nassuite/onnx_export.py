@@ -21,7 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from nassuite import records
+from nassuite.blocks.layers import initialise
 from nassuite.errors import InputError
+from nassuite.nn.network import Interface, build
+from nassuite.spec import Arch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 OPSET = 17
 TOLERANCE = 1e-3
 PARITY_SEED = 0
+"""Also that of the weights of networks that are exported to be timed."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,17 @@ def export_onnx(
     parity = onnx_parity(model, data, input_shape=input_shape, images=images) if check else None
     records.write_bytes(path, data)
     return parity
+
+
+def export_arch(arch: Arch, interface: Interface, path: str | os.PathLike[str]) -> None:
+    """The network of an architecture with fresh weights, unchecked: time does not depend on their values.
+
+    The weights are the same each time, so that a file measured elsewhere is known again by its digest.
+    """
+    network = build(arch, interface)
+    initialise(network, torch.Generator().manual_seed(PARITY_SEED), zero_residuals=False)
+    shape = (interface.in_chans, arch.resolution, arch.resolution)
+    export_onnx(network, path, input_shape=shape, check=False)
 
 
 def onnx_bytes(model: nn.Module, input_shape: tuple[int, int, int]) -> bytes:

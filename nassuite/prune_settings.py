@@ -6,7 +6,16 @@ import dataclasses
 from dataclasses import dataclass
 
 from nassuite.errors import InputError
-from nassuite.settings import check_choices, check_least, check_seed, flag, option
+from nassuite.settings import (
+    ONNX_RUNTIMES,
+    PRECISIONS,
+    check_choices,
+    check_least,
+    check_seed,
+    check_target,
+    flag,
+    option,
+)
 
 TARGETS = ("target_ms", "speedup", "target_macs", "target_params", "ratio")
 OF_LATENCY = ("target_ms", "speedup")
@@ -65,13 +74,25 @@ class PruneSettings:
     short_images: int = option(1024, "training images that a candidate of netadapt is fine-tuned on")
     batch_size: int = option(128, "images in a step")
     lr: float = option(0.02, "peak learning rate")
+    runtime: str = option(
+        "onnxruntime",
+        "what the exported file runs on; auto: the fastest here",
+        choices=("auto", *ONNX_RUNTIMES),
+    )
+    precision: str | None = option(
+        None, "what it calculates in (default: f32; with auto: the fastest that is right)", choices=PRECISIONS
+    )
     threads: int = option(1, "threads of the runtime")
+    target: str | None = option(
+        None, "where latencies are: an imported device, or ssh:user@host (default: this machine)"
+    )
     percentile: int = option(50, "the latency percentile that has to keep --target-ms", choices=(50, 90))
     device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"))
     seed: int = option(0, "seed of everything random")
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_target(self)
         check_seed(self.seed)
         least = {
             "size": 8, "train_images": 1, "steps": 1, "finetune_epochs": 0, "short_images": 1, "batch_size": 2,
@@ -85,8 +106,14 @@ class PruneSettings:
             raise InputError(f"--lr {self.lr:g}: expected a positive number")
 
     @property
-    def target(self) -> tuple[str, float]:
+    def goal(self) -> tuple[str, float]:
+        """Which of ``TARGETS`` was given, and its value."""
         return next((name, getattr(self, name)) for name in TARGETS if getattr(self, name) is not None)
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether somebody has to carry what is to be measured to a device."""
+        return self.target is not None and not self.target.startswith("ssh:")
 
     def resolved(self, *, vector_channels: int) -> PruneSettings:
         """Fills in what is None or "auto"; ``vector_channels`` are those that the runtime takes at a time."""
@@ -94,7 +121,7 @@ class PruneSettings:
         if strategy is None and self.scope is not None:
             strategy = "uniform" if self.scope == "local" else "global"
         if strategy is None:
-            strategy = "latency" if self.target[0] in OF_LATENCY else "uniform"
+            strategy = "latency" if self.goal[0] in OF_LATENCY and not self.by_hand else "uniform"
         return dataclasses.replace(
             self,
             strategy=strategy,
@@ -118,6 +145,11 @@ def _check_target(settings: PruneSettings) -> None:
             f"{flag(name)} {value:g}: expected more than {limits[0]:g} and less than {limits[1]:g}"
         )
     strategy, scope = settings.strategy, settings.scope
+    if settings.by_hand and (strategy in ("latency", "netadapt") or (settings.steps or 1) > 1):
+        raise InputError(
+            f"--target {settings.target} is measured by hand, which goes with --strategy uniform or global in one step; "
+            "--target ssh:user@host goes with all"
+        )
     if name == "ratio" and strategy in ("latency", "netadapt"):
         raise InputError(
             f"--ratio says how much goes, --strategy {strategy} finds it out: give another target"

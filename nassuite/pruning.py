@@ -19,13 +19,16 @@ from torch import Tensor, nn
 
 from nassuite.compress.goal import Goal, Judge
 from nassuite.compress.importance import OF_THE_LOSS
-from nassuite.compress.steps import Plan, prepare, prune_in_steps
+from nassuite.compress.steps import Plan, measure_candidates, prepare, prune_in_steps
 from nassuite.compress.widths import PruneConfig
 from nassuite.data import Data, default_augment
 from nassuite.errors import InputError
+from nassuite.latency.choice import chosen_target
 from nassuite.latency.meter import Meter, measure
+from nassuite.latency.remote import meter_of
 from nassuite.latency.target import Target, vector_channels
 from nassuite.metrics import score
+from nassuite.onnx_export import export_onnx
 from nassuite.progress import SILENT, Progress
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning_result import Pruned, read_result, write_result
@@ -89,17 +92,22 @@ def prune_model(
         run.check_new()
         facts = {"command": shlex.join(command) if command else "prune_model(...)"}
         settings, facts["align"] = resolved(settings, progress)
-    target = Target(threads=settings.threads)
-    task = _Task(settings, _brought(settings, progress), target, meter, progress, out)
-    check_facts(facts, task.brought, out)
+    brought = _brought(settings, progress)
+    target, meter = _where(settings, brought, out, meter=meter, progress=progress)
+    task = _Task(settings, brought, target, meter, progress, out)
+    check_facts(facts, brought, out)
     plan = _plan(task)
-    prepared = None if resume else prepare(task.dense, plan, name=settings.model)
+    # By hand something is to be measured before anything is known, and the run waits for it.
+    prepared = None if resume or settings.by_hand else prepare(task.dense, plan, name=settings.model)
     if not resume:
         run.create()
     with run.locked():
         if not resume:
             write_toml(out / "prune.toml", {**facts, "settings": to_table(settings)})
         if not (out / "pruning.json").is_file():
+            if settings.by_hand and plan.judge is not None and not (out / "steps.jsonl").is_file():
+                measure_candidates(task.dense, plan)
+                prepared = prepare(task.dense, plan, name=settings.model)
             plan = dataclasses.replace(plan, remember=remembering(out / "steps.jsonl"))
             pruned, record = prune_in_steps(task.dense, plan, prepared)
             write_result(
@@ -107,6 +115,21 @@ def prune_model(
                 settings=settings, facts=facts, target=target, meter=meter, progress=progress,
             )  # fmt: skip
         return read_result(out)
+
+
+def _where(
+    settings: PruneSettings, brought: Brought, out: Path, *, meter: Meter, progress: Progress
+) -> tuple[Target, Meter]:
+    """What latencies are of, and what measures there; ``auto`` is decided by the dense model on known images."""
+    if settings.target is not None:
+        again = f"nassuite prune --resume {shlex.quote(str(out))}"
+        return meter_of(settings.target, threads=settings.threads, folder=out / "device", go_on=again)
+    target = chosen_target(
+        settings.runtime, settings.precision, threads=settings.threads, progress=progress,
+        export=lambda path: export_onnx(brought.model, path, input_shape=brought.shape, check=False),
+        images=next(brought.data.val.batches(256, channels_last=False))[0].numpy(),
+    )  # fmt: skip
+    return target, meter
 
 
 def resolved(settings: PruneSettings, progress: Progress) -> tuple[PruneSettings, str]:
@@ -151,7 +174,7 @@ def plan_of(
     """What resolved settings mean for a network; it fine-tunes nothing and knows no images but ``example``."""
     assert settings.strategy is not None
     assert settings.steps is not None
-    name, wanted = settings.target
+    name, wanted = settings.goal
     judge = None
     if name != "ratio":
         goal = Goal(name, wanted, settings.percentile)  # type: ignore[arg-type]

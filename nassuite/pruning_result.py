@@ -74,7 +74,7 @@ def write_result(
         out, brought, pruned, target=target, meter=meter, progress=progress, seed=settings.seed
     )
     met = True
-    kind, wanted = settings.target
+    kind, wanted = settings.goal
     if kind == "target_ms":
         certificate = certify(measurements[1], wanted, percentile=settings.percentile)
         met = certificate.verdict == "pass"
@@ -120,7 +120,7 @@ def _rows(
     measurements = meter(paths, target, progress=progress, seed=seed)
     rows = []
     for (name, model), path, m in zip(models.items(), paths, measurements, strict=True):
-        val, test = (evaluate_file(path, split) for split in (data.val, data.test))
+        val, test = (evaluate_file(path, split, target=target) for split in (data.val, data.test))
         counted = cost(model, shape)
         rows.append(
             Row(

@@ -82,17 +82,22 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 def cpu_info() -> dict[str, Any]:
     """Name and instruction-set flags of this CPU, as the kernel tells them; empty where it does not."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return {"name": platform.processor() or platform.machine(), "flags": []}
+        text = ""
+    return parse_cpu_info(text, platform.processor() or platform.machine())
+
+
+def parse_cpu_info(text: str, processor: str) -> dict[str, Any]:
+    """The same from the text of /proc/cpuinfo, of this machine or another; ``processor`` if it names none."""
     fields: dict[str, str] = {}
-    for line in lines:
+    for line in text.splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
     flags = fields.get("flags", fields.get("Features", "")).split()
     telling = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd")
     return {
-        "name": fields.get("model name", platform.machine()),
+        "name": fields.get("model name", processor),
         "flags": [flag for flag in flags if flag in telling],
     }
 

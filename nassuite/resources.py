@@ -1,8 +1,9 @@
-"""Finds the search spaces and studies that are shipped, in a checkout and in an installed wheel."""
+"""Finds what is shipped (search spaces, studies), in a checkout and in a wheel, and the user's own folders."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 
 def data_folder(name: str) -> Path:
@@ -19,6 +20,14 @@ def find_toml(name: str, folder: str) -> Path | None:
         return shipped
     path = Path(name)
     return path if path.is_file() else None
+
+
+def user_folder(kind: Literal["cache", "data"]) -> Path:
+    """Where the system keeps what this user may lose ("cache") or not ("data") of nassuite; it may not exist."""
+    import platformdirs
+
+    find = {"cache": platformdirs.user_cache_path, "data": platformdirs.user_data_path}[kind]
+    return find("nassuite", appauthor=False)
 
 
 def shipped_names(folder: str) -> list[str]:

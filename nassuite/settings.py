@@ -19,6 +19,10 @@ from nassuite.resources import find_toml, shipped_names
 SUPERNET_SETTINGS = ("size", "train_images", "class_weights", "epochs", "batch_size", "lr", "seed")
 """What a supernet depends on, beside its data and space."""
 
+ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-cuda", "openvino")
+TORCH_RUNTIMES = ("torch", "torch-compile")
+PRECISIONS = ("f32", "tf32", "bf16", "f16")
+
 
 def option(default: Any, help: str, **more: Any) -> Any:
     factory = {"default": default}
@@ -41,8 +45,18 @@ class Settings:
     space: str | None = option(None, "search space: a shipped name or a TOML file (default: fits the size)")
     percentile: int = option(50, "the latency percentile that has to keep the budget", choices=(50, 90))
     confidence: float = option(0.99, "confidence of the certificate")
-    runtime: str = option("onnxruntime", "what the exported file runs on", choices=("onnxruntime",))
+    runtime: str = option(
+        "onnxruntime",
+        "what the exported file runs on; auto: the fastest here",
+        choices=("auto", *ONNX_RUNTIMES),
+    )
+    precision: str | None = option(
+        None, "what it calculates in (default: f32; with auto: the fastest that is right)", choices=PRECISIONS
+    )
     threads: int = option(1, "threads of the runtime")
+    target: str | None = option(
+        None, "where latencies are: an imported device, or ssh:user@host (default: this machine)"
+    )
     epochs: int | None = option(None, "epochs of the supernet (default: fits the data)")
     batch_size: int | None = option(None, "images in a training step (default: fits the data)")
     lr: float = option(0.1, "peak learning rate of the supernet")
@@ -125,8 +139,15 @@ def check_seed(seed: int) -> None:
         raise InputError(f"--seed {seed}: expected 0 to 2147483647")
 
 
+def check_target(settings: Any) -> None:
+    """Raises InputError where a device is asked for another runtime than the one that bundles are measured with."""
+    if settings.target is not None and (settings.runtime, settings.precision) != (ONNX_RUNTIMES[0], None):
+        raise InputError("--target measures with onnxruntime in f32: leave out --runtime and --precision")
+
+
 def _check(settings: Settings) -> None:
     check_choices(settings)
+    check_target(settings)
     for budget in settings.budget_ms:
         if not (math.isfinite(budget) and budget > 0):
             raise InputError(f"--budget-ms {budget:g}: expected a positive number of milliseconds")

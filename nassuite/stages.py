@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nassuite.flow import Flow
+from nassuite.latency.calibrate import Sample
 from nassuite.latency.certificate import certify
 from nassuite.latency.choosing import collect
 from nassuite.latency.cost import cost
@@ -36,13 +37,24 @@ HOPELESS = 0.8
 
 def calibrate(flow: Flow) -> None:
     """Measures architectures for the predictor, prints its held-out error, says which budgets are hopeless."""
+
+    def save(sample: Sample) -> None:
+        append_jsonl(flow.run.samples, sample.to_json())
+
     if flow.samples and flow.run.predictor.exists():
         return
-    flow.samples = collect(
-        flow.space, flow.export, flow.meter, flow.target,
-        most=flow.settings.calibration, seed=flow.settings.seed, in_chans=flow.data.in_chans,
-        known=flow.samples, save=lambda s: append_jsonl(flow.run.samples, s.to_json()), progress=flow.progress,
-    )  # fmt: skip
+    if flow.by_hand:
+        known = {sample.arch for sample in flow.samples}
+        for sample in flow.samples_of_device():
+            if sample.arch not in known:
+                save(sample)
+        flow.__dict__.pop("samples", None)  # read again, now with the new ones
+    else:
+        flow.samples = collect(
+            flow.space, flow.export, flow.meter, flow.target,
+            most=flow.settings.calibration, seed=flow.settings.seed, in_chans=flow.data.in_chans,
+            known=flow.samples, save=save, progress=flow.progress,
+        )  # fmt: skip
     flow.progress.say(f"latency predictor ({flow.predictor.model}): {flow.predictor.error}")
     fastest = min(normalised_ms(flow.samples))
     hopeless = [f"{budget:g} ms" for budget in flow.settings.budget_ms if budget < fastest * HOPELESS]

@@ -20,7 +20,7 @@ from typing import Any
 from nassuite.errors import InputError
 from nassuite.exploring import explore
 from nassuite.flow import Flow, prepare
-from nassuite.hand_over import BudgetResult, deploy_budget, draw
+from nassuite.hand_over import BudgetResult, deploy_budgets, draw
 from nassuite.latency.meter import Meter, measure
 from nassuite.progress import Progress
 from nassuite.records import environment, write_bytes
@@ -96,7 +96,7 @@ def _follow(flow: Flow, facts: dict[str, Any]) -> Outcome:
     with run.stage("finalists"):
         measure_finalists(flow)
     with run.stage("deploy"):
-        results = tuple(deploy_budget(flow, budget) for budget in flow.settings.budget_ms)
+        results = deploy_budgets(flow)
     if "report" not in run.stages_done() or not run.report.is_dir():
         with run.stage("report"):
             draw(flow, results)

@@ -174,6 +174,10 @@ def print_doctor(data: str) -> int:
     out.print(
         f"runtime  onnxruntime {onnxruntime.__version__}: {', '.join(onnxruntime.get_available_providers())}"
     )
+    from nassuite.latency.target import RUNTIMES, installed_version
+
+    versions = {name: installed_version(name) or "not installed" for name in RUNTIMES}
+    out.print("runtimes " + ", ".join(f"{name} ({version})" for name, version in versions.items()))
     free = shutil.disk_usage(".").free
     out.print(
         f"disk     {free / 1e9:.1f} GB free here"

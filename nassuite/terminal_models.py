@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from nassuite.latency.choice import fastest
 from nassuite.terminal import console
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from nassuite.benchmark import Timed
     from nassuite.distilling import Distilled
     from nassuite.exporting import Exported
+    from nassuite.latency.choice import Contender
     from nassuite.latency.meter import Measurement
     from nassuite.pruning_result import Pruned
     from nassuite.quantizing import Quantized
@@ -215,20 +217,45 @@ def print_sensitivity(points: Sequence[Point], folder: Path) -> None:
 
 def print_measurements(names: Sequence[str], measurements: Sequence[Measurement]) -> None:
     """In the order given; ratios are to the first."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for column in ("p50 ms", "p90 ms", "min ms", "ratio", "95 % CI", "A/A"):
-        table.add_column(column, justify="right", no_wrap=True)
-    first = measurements[0].ratio
+    table = _latency_table("model")
     for name, m in zip(names, measurements, strict=True):
-        worst = max(m.aa_ratios, key=lambda ratio: abs(ratio - 1))
-        table.add_row(
-            name + (" (noisy)" if m.noisy else ""), f"{m.p50_ms:.4g}", f"{m.p90_ms:.4g}", f"{m.min_ms:.4g}",
-            f"{m.ratio / first:.3f}", f"{m.ratio_low / first:.3f}-{m.ratio_high / first:.3f}", f"{worst:.3f}",
-        )  # fmt: skip
+        table.add_row(*_latency_row(name, m, measurements[0]))
     out = console()
     out.print(table)
     out.print("ratio: to the first model, by the reference network measured in the same rounds")
+
+
+def _latency_table(what: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(what, no_wrap=True)
+    for column in ("p50 ms", "p90 ms", "min ms", "ratio", "95 % CI", "A/A"):
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _latency_row(name: str, m: Measurement, first: Measurement) -> list[str]:
+    worst = max(m.aa_ratios, key=lambda ratio: abs(ratio - 1))
+    low, high = m.ratio_low / first.ratio, m.ratio_high / first.ratio
+    return [
+        name + (" (noisy)" if m.noisy else ""), f"{m.p50_ms:.4g}", f"{m.p90_ms:.4g}", f"{m.min_ms:.4g}",
+        f"{m.ratio / first.ratio:.3f}", f"{low:.3f}-{high:.3f}", f"{worst:.3f}",
+    ]  # fmt: skip
+
+
+def print_contenders(tried: Mapping[str, Sequence[Contender]]) -> None:
+    """For each model every runtime that was tried, in the same rounds; the fastest is named."""
+    out = console()
+    for model, contenders in tried.items():
+        best = fastest(contenders)
+        table = _latency_table("runtime")
+        measured = [(c, c.measurement) for c in contenders if c.measurement is not None]
+        for contender, m in measured:
+            table.add_row(*_latency_row(str(contender.target), m, measured[0][1]))
+        out.print(model)
+        out.print(table)
+        for contender in contenders:
+            out.print(f"  {contender.target}: {contender.refusal or contender.agreement}", soft_wrap=True)
+        out.print(f"fastest: {best.target}")
 
 
 def print_bench(timed: Sequence[Timed], size: int) -> None:

@@ -341,7 +341,7 @@ def test_doctor_says_what_there_is_and_what_is_wrong(nassuite, tmp_path):
     code, out, _ = nassuite("doctor")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == [
-        "cpu", "system", "packages", "device", "runtime", "disk", "data",
+        "cpu", "system", "packages", "device", "runtime", "runtimes", "disk", "data",
     ]  # fmt: skip
     assert "digits: 1079 train, 359 val, 359 test images, 10 classes, 0 unreadable" in out
     code, out, err = nassuite("doctor", "--data", f"folder:{tmp_path}")

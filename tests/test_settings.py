@@ -129,7 +129,7 @@ def test_everything_is_resolved_and_what_was_given_stays(images, size):
     assert None not in {
         getattr(resolved, f.name)
         for f in dataclasses.fields(resolved)
-        if f.name not in ("train_images", "baselines", "predicted_confidence")
+        if f.name not in ("train_images", "baselines", "precision", "target", "predicted_confidence")
     }
     assert (resolved.epochs, resolved.space, resolved.size) == (3, "mine", size)
     assert Settings().resolved(images=images, size=size, device="cpu").space == (

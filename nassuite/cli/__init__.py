@@ -24,8 +24,8 @@ from nassuite.cli import (
     train,
     zoo,
 )  # fmt: skip
-from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, Parser
-from nassuite.errors import InputError
+from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_MISSED, Parser
+from nassuite.errors import DeviceNeeded, InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has seen enough; what Python flushes at its end has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except DeviceNeeded as error:
+        code, message = EXIT_MISSED, str(error)
     except (InputError, FloatingPointError) as error:
         code, message = EXIT_INPUT, str(error)
     except KeyboardInterrupt:

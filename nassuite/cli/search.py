@@ -31,6 +31,10 @@ def add(commands: Any) -> None:
     search.add_argument(
         "--from", dest="reuse", type=Path, metavar="RUN", help="reuse RUN's supernet and latency samples"
     )
+    search.add_argument(
+        "--no-latency-cache", action="store_true",
+        help="measure every architecture for the predictor anew, also those that earlier runs measured here",
+    )  # fmt: skip
     search.set_defaults(run=_search)
 
 
@@ -51,12 +55,15 @@ def _search(arguments: argparse.Namespace) -> int:
         out = arguments.out or default_run_folder(settings)
     arguments.started, arguments.progress = out, Progress()
 
+    from nassuite.latency.cache import CachedMeter
+    from nassuite.latency.meter import measure
     from nassuite.study import search
     from nassuite.terminal import print_outcome
 
     outcome = search(
         settings, out=out, resume=arguments.resume is not None, reuse=arguments.reuse,
         command=["nassuite", *arguments.command_line], expected_budgets=given.get("budget_ms"),
+        meter=measure if arguments.no_latency_cache else CachedMeter(measure, progress=arguments.progress),
         progress=arguments.progress,
     )  # fmt: skip
     print_outcome(outcome)

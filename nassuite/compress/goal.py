@@ -65,7 +65,7 @@ class Judge:
         if not goal.of_latency:
             left = self.share(network)
             return Judged(left, left <= goal.wanted, f"{left:.1%} left")
-        first, second = self._measured([self.dense, network])
+        first, second = self.measured([self.dense, network])
         said = f"{second.p50_ms:.3g} ms of {first.p50_ms:.3g} ms"
         if goal.kind == "speedup":
             left = second.ratio / first.ratio
@@ -74,7 +74,7 @@ class Judge:
 
     def quick_measurements(self, networks: Sequence[nn.Module]) -> list[Measurement]:
         """Of the exported files, by the sampling that is for many networks: ratios are good to about 1 %."""
-        return self._measured(networks, quick=True)
+        return self.measured(networks, quick=True)
 
     def share(self, network: nn.Module) -> float:
         """What is left of the dense network's MACs, or parameters where the goal is about those."""
@@ -83,7 +83,8 @@ class Judge:
             return left.params / whole.params
         return left.macs / whole.macs
 
-    def _measured(self, networks: Sequence[nn.Module], *, quick: bool = False) -> list[Measurement]:
+    def measured(self, networks: Sequence[nn.Module], *, quick: bool = False) -> list[Measurement]:
+        """Of the exported files, in the same rounds."""
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / f"{number}.onnx" for number in range(len(networks))]
             for network, path in zip(networks, paths, strict=True):

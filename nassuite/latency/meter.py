@@ -1,7 +1,7 @@
 """The meter: the one protocol behind every measured millisecond.
 
-What is measured is an exported ONNX file, in fresh processes that do nothing else, each pinned to
-the least busy cores. A process loads the reference network, some candidates, and the reference
+What is measured is an exported ONNX file (or, in torch, a network), in fresh processes that do nothing else,
+each pinned to the least busy cores. A process loads the reference network, some candidates, and the reference
 again; warms all up; then, in every round, each of them has one turn, in shuffled order. A turn is
 a few untimed inferences and then ``repeats`` single timed ones. So whatever slows the machine down
 for a while slows candidate and reference alike, and their ratio, paired by rounds, stays.
@@ -10,35 +10,28 @@ The reference against itself (A/A) says whether that worked: a process in which 
 that ratio leaves 0.98..1.02 is rejected. So is one in which a model's median inference did not have
 the core to itself: another program on the same core leaves short inferences alone and stretches long
 ones, which the short reference does not show, but processor time does. What is rejected is run
-again, ``ATTEMPTS`` times in all; if none was quiet, the best is kept and the measurement is ``noisy``.
+again, ``protocol.ATTEMPTS`` times in all; if none was quiet, the best is kept and the measurement is ``noisy``.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from nassuite.errors import InputError
-from nassuite.latency.target import Target, allowed_cores
+from nassuite.latency import protocol
+from nassuite.latency.protocol import AA_RANGE, LEAST_CPU_SHARE, Run
+from nassuite.latency.target import RUNTIMES, Target
 from nassuite.progress import SILENT, Progress
 from nassuite.records import sha256_file
 
-AA_RANGE = (0.98, 1.02)
-LEAST_CPU_SHARE = 0.98
-ATTEMPTS = 3
 BOOTSTRAP_DRAWS = 400
-CORE_WATCH_SECONDS = 0.1
-WORKER = Path(__file__).with_name("worker.py")
+GPU = "onnxruntime-cuda"
 
 
 @dataclass(frozen=True)
@@ -158,119 +151,95 @@ def measure(
     progress: Progress = SILENT,
     seed: int = 0,
 ) -> list[Measurement]:
-    """One measurement for each ONNX file, in order. The samples are times, the rest is seeded.
+    """One measurement for each file, in order, all in ``target``. Raises as ``measure_each`` does."""
+    models = [(Path(path), target) for path in paths]
+    return measure_each(models, sampling=sampling, progress=progress, seed=seed)
 
-    A dynamic batch is set to ``target.batch``. Raises InputError for a file that is absent or that the
-    runtime cannot load or run, RuntimeError if a process dies without saying why.
+
+def measure_each(
+    models: Sequence[tuple[Path, Target]],
+    *,
+    sampling: Sampling = CERTIFICATE,
+    progress: Progress = SILENT,
+    seed: int = 0,
+) -> list[Measurement]:
+    """One measurement for each model in its target, in order; targets differ in runtime and precision alone.
+
+    A model is an ONNX file, for torch the folder of a trained network. The reference runs in ONNX Runtime
+    on the CPU, beside GPU models alone on the GPU: so ratios compare over runtimes. The samples are times,
+    the rest is seeded. A dynamic batch is set to ``target.batch``. Raises InputError for a model that is
+    absent or that the runtime cannot load or run, RuntimeError if a process dies without saying why.
     """
     from nassuite.latency.reference import reference_model
 
-    for path in paths:
-        if not Path(path).is_file():
-            raise InputError(f"{path}: no such file to measure")
-    conditions = _conditions()
-    groups = np.array_split(np.arange(len(paths)), -(-len(paths) // sampling.group)) if len(paths) else []
-    # All groups once, then all again: a model's processes are spread over the whole time.
-    jobs = [(process, group) for process in range(sampling.processes) for group in groups]
-    runs: list[list[tuple[_Run, int]]] = [[] for _ in paths]
+    for path, target in models:
+        check_model(path, target)
+    if len({(target.threads, target.batch) for _, target in models}) > 1:
+        raise ValueError("models of one measurement share threads and batch")
+    conditions = protocol.conditions()
+    jobs = protocol.schedule(len(models), asdict(sampling))
+    runs: list[list[tuple[Run, int]]] = [[] for _ in models]
     with tempfile.TemporaryDirectory() as folder:
         reference = Path(folder) / "reference.onnx"
         reference.write_bytes(reference_model())
-        for number, (_, group) in enumerate(progress.track(jobs, "measuring")):
+        on_gpu = bool(models) and all(target.runtime == GPU for _, target in models)
+        for number, group in enumerate(progress.track(jobs, "measuring")):
+            target = models[group[0]][1]
             request = {
-                "reference": str(reference),
-                "models": [str(paths[i]) for i in group],
+                **asdict(sampling),
+                "reference": worker_model(reference, target if on_gpu else Target()),
+                "models": [worker_model(*models[i]) for i in group],
                 "threads": target.threads,
                 "batch": target.batch,
-                **{k: v for k, v in asdict(sampling).items() if k not in ("processes", "group")},
             }
-            run = _quiet_run(request, target.threads, seed=seed * 1_000_003 + number * ATTEMPTS)
+            try:
+                run = Run.of(protocol.quiet_run(request, seed=seed * 1_000_003 + number))
+            except protocol.Unmeasurable as error:
+                raise InputError(str(error)) from None
             for position, i in enumerate(group, start=1):
                 runs[i].append((run, position))
-    description = target.describe()
     return [
-        _summarise(Path(path), description, own, conditions, seed)
-        for path, own in zip(paths, runs, strict=True)
+        summarise(path.name, model_sha256(path), target.describe(), own, conditions=conditions, seed=seed)
+        for (path, target), own in zip(models, runs, strict=True)
     ]
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One process. ``times_ms`` is (models + 2, rounds, repeats), the reference first and last.
-
-    ``cpu_shares`` is (models + 2,), ones where processor time is not known.
-    """
-
-    times_ms: np.ndarray
-    cpu_shares: np.ndarray
-    cpu_known: bool
-    cores: list[int]
-    rejected: int = 0
-
-    @property
-    def turns_ms(self) -> np.ndarray:
-        return np.median(self.times_ms, axis=2)  # (models + 2, rounds)
-
-    @property
-    def aa_ratio(self) -> float:
-        return float(np.median(self.turns_ms[-1] / self.turns_ms[0]))
-
-    @property
-    def quiet(self) -> bool:
-        return AA_RANGE[0] <= self.aa_ratio <= AA_RANGE[1] and self.cpu_shares.min() >= LEAST_CPU_SHARE
-
-    @property
-    def disturbance(self) -> float:
-        return max(abs(self.aa_ratio - 1), 1 - float(self.cpu_shares.min()))
-
-    def ratios(self, position: int) -> np.ndarray:
-        turns = self.turns_ms
-        return turns[position] / ((turns[0] + turns[-1]) / 2)  # (rounds,)
+def check_model(path: Path, target: Target) -> None:
+    """Raises InputError where ``path`` is no model of the form that the target's runtime takes."""
+    if RUNTIMES[target.runtime].takes == "torch":
+        if not (path / "model.json").is_file():
+            raise InputError(
+                f"{path}: {target.runtime} runs networks, not files: give a zoo name, or the folder of a training"
+            )
+    elif not path.is_file():
+        raise InputError(f"{path}: no such file to measure")
 
 
-def _quiet_run(request: dict[str, Any], threads: int, *, seed: int) -> _Run:
-    """The first process that nothing disturbed, or the least disturbed of ``ATTEMPTS``."""
-    tried: list[_Run] = []
-    while len(tried) < ATTEMPTS and not (tried and tried[-1].quiet):
-        cores = least_busy_cores(threads)
-        answer = run_worker({**request, "cores": cores or None, "seed": seed + len(tried)})
-        tried.append(_parse(answer, cores))
-    best = min(tried, key=lambda run: (not run.quiet, run.disturbance))
-    return replace(best, rejected=len(tried) - 1)
+def worker_model(path: Path, target: Target) -> dict[str, str]:
+    """A model in the terms of the worker."""
+    return {"path": str(path), "runtime": target.runtime, "precision": target.precision}
 
 
-def _parse(answer: dict[str, Any], cores: list[int]) -> _Run:
-    times = np.array(answer["samples_ns"]) / 1e6
-    shares = np.ones(len(times))
-    if answer["cpu_ns"] is not None:
-        shares = np.median(np.array(answer["cpu_ns"]) / 1e6, axis=(1, 2)) / np.median(times, axis=(1, 2))
-    return _Run(times, shares, answer["cpu_ns"] is not None, cores)
+def model_sha256(path: Path) -> str:
+    """Of the file, or of the weights in a trained network's folder."""
+    return sha256_file(path / "model.safetensors" if path.is_dir() else path)
 
 
-def run_worker(request: dict[str, Any]) -> dict[str, Any]:
-    """Sends the request to one fresh process. Raises as ``measure`` does."""
-    # -P: the worker's own folder is kept off its import path, where its modules could hide others.
-    command = [sys.executable, "-P", str(WORKER)]
-    process = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
-    try:
-        answer = json.loads(process.stdout)
-    except json.JSONDecodeError:
-        names = ", ".join(Path(path).name for path in request["models"])
-        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"the process measuring {names} ended with {process.returncode}: {last}") from None
-    if "error" in answer:
-        raise InputError(f"{answer['model']}: onnxruntime cannot run it: {answer['error']}")
-    return answer
-
-
-def _summarise(
-    path: Path, target: dict[str, Any], runs: list[tuple[_Run, int]], conditions: dict[str, Any], seed: int
+def summarise(
+    file: str,
+    sha256: str,
+    target: dict[str, Any],
+    runs: Sequence[tuple[Run, int]],
+    *,
+    conditions: dict[str, Any],
+    seed: int,
 ) -> Measurement:
+    """The measurement of one model from the processes that timed it, and its position in each."""
     ratios = [run.ratios(position) for run, position in runs]
     low, high = bootstrap_interval(ratios, seed=seed)
     return Measurement(
-        file=path.name,
-        sha256=sha256_file(path),
+        file=file,
+        sha256=sha256,
         target=target,
         samples_ms=tuple(tuple(run.times_ms[position].ravel().tolist()) for run, position in runs),
         ratio=float(np.median(np.concatenate(ratios))),
@@ -278,9 +247,9 @@ def _summarise(
         ratio_high=high,
         reference_ms=float(np.median(np.concatenate([run.times_ms[[0, -1]].ravel() for run, _ in runs]))),
         aa_ratios=tuple(run.aa_ratio for run, _ in runs),
-        rejected=sum(run.rejected for run, _ in runs),
-        conditions={**conditions, "cores": [run.cores for run, _ in runs]},
-        cpu_shares=tuple(float(run.cpu_shares[position]) for run, position in runs if run.cpu_known),
+        rejected=sum(run.raw["rejected"] for run, _ in runs),
+        conditions={**conditions, "cores": [run.raw["cores"] for run, _ in runs]},
+        cpu_shares=tuple(float(run.cpu_shares[i]) for run, i in runs if run.raw["cpu_ns"] is not None),
     )
 
 
@@ -299,35 +268,3 @@ def bootstrap_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(medians, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def least_busy_cores(count: int) -> list[int]:
-    """``count`` of the cores that this process may use, the idlest ones; empty where none can be pinned."""
-    allowed = allowed_cores()
-    if len(allowed) <= count:
-        return allowed
-    before = _idle_ticks()
-    time.sleep(CORE_WATCH_SECONDS)
-    after = _idle_ticks()
-    idle = {core: after.get(core, 0) - before.get(core, 0) for core in allowed}
-    # Among equals the highest number: interrupts are mostly served by the first cores.
-    return sorted(sorted(allowed, key=lambda core: (idle[core], core))[-count:])
-
-
-def _idle_ticks() -> dict[int, int]:
-    try:
-        lines = Path("/proc/stat").read_text().splitlines()
-    except OSError:
-        return {}
-    fields = [line.split() for line in lines if line.startswith("cpu") and line[3:4].isdigit()]
-    return {int(field[0][3:]): int(field[4]) for field in fields}
-
-
-def _conditions() -> dict[str, Any]:
-    """What the machine was doing when the measurement began."""
-    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
-        "governor": governor.read_text().strip() if governor.is_file() else None,
-    }

@@ -21,8 +21,8 @@ import numpy as np
 from scipy.stats import trim_mean
 
 from nassuite.errors import InputError
-from nassuite.latency.meter import least_busy_cores
 from nassuite.latency.onnx_cost import CONVOLUTIONS, PRODUCTS, Operator, feed
+from nassuite.latency.protocol import least_busy_cores
 from nassuite.latency.target import Target, allowed_cores
 
 WARMUP = 10

@@ -3,6 +3,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,10 +11,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from nassuite.errors import InputError
-from nassuite.latency import meter
+from nassuite.latency import protocol
 from nassuite.latency.meter import Measurement, Sampling, bootstrap_interval, measure, normalised_ms
+from nassuite.latency.protocol import allowed_cores
 from nassuite.latency.reference import reference_model
-from nassuite.latency.target import Target, allowed_cores
+from nassuite.latency.target import Target
 
 QUICK = Sampling(processes=2, rounds=6, repeats=2, least_rounds=6, warmup=2)
 
@@ -28,6 +30,14 @@ def tiny_model(shape=("N", 3, 8, 8), kind=TensorProto.FLOAT):
         [helper.make_tensor_value_info("out", kind, None)],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def unknown_operator(name, domain):
+    model = tiny_model()
+    model.graph.node[1].op_type, model.graph.node[1].domain = name, domain
+    if domain:
+        model.opset_import.append(helper.make_opsetid(domain, 1))
+    return model
 
 
 @pytest.fixture
@@ -68,7 +78,13 @@ def test_slow_models_get_fewer_rounds_but_never_too_few(files):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: b"not a model", "cannot run it"),
+        (lambda: b"not a model", "cannot run it: it is not an ONNX file"),
+        (lambda: b"", "it is not an ONNX file"),
+        (lambda: unknown_operator("Frobnicate", "").SerializeToString(), "it has no operator .*Frobnicate"),
+        (
+            lambda: unknown_operator("Fancy", "com.acme").SerializeToString(),
+            "it has no operator com.acme:Fancy",
+        ),
         (lambda: tiny_model(("N", 3, "H", "W")).SerializeToString(), "unknown shape"),
         (lambda: tiny_model((4, 3, 8, 8)).SerializeToString(), "batch is fixed at 4, not 1"),
         (lambda: tiny_model(kind=TensorProto.INT32).SerializeToString(), r"input image is a tensor\(int32\)"),
@@ -95,7 +111,7 @@ def test_nothing_to_measure_is_nothing_measured():
 def test_a_process_that_dies_is_reported(files, tmp_path, monkeypatch):
     dying = tmp_path / "dying.py"
     dying.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
-    monkeypatch.setattr(meter, "WORKER", dying)
+    monkeypatch.setattr(protocol, "WORKER", dying)
     with pytest.raises(RuntimeError, match=r"tiny.onnx ended with -9"):
         measure(files[:1], Target(), sampling=QUICK)
 
@@ -124,7 +140,7 @@ def fake_worker(aa_ratios, *, drift=0.0, cpu_shares=None):
 
 
 def test_drift_cancels_in_the_ratio(files, monkeypatch):
-    monkeypatch.setattr(meter, "run_worker", fake_worker([1.0, 1.0], drift=3.0))
+    monkeypatch.setattr(protocol, "run_worker", fake_worker([1.0, 1.0], drift=3.0))
     measurements = measure(files, Target(), sampling=QUICK)
     assert [m.ratio for m in measurements] == pytest.approx([1.0, 2.0])
     assert measurements[1].ratio_high - measurements[1].ratio_low < 1e-9
@@ -132,7 +148,7 @@ def test_drift_cancels_in_the_ratio(files, monkeypatch):
 
 
 def test_a_process_whose_reference_disagrees_with_itself_is_run_again(files, monkeypatch):
-    monkeypatch.setattr(meter, "run_worker", fake_worker([1.1, 1.01, 1.0]))
+    monkeypatch.setattr(protocol, "run_worker", fake_worker([1.1, 1.01, 1.0]))
     (measurement,) = measure(files[:1], Target(), sampling=QUICK)
     assert measurement.rejected == 1
     assert measurement.aa_ratios == pytest.approx((1.01, 1.0))
@@ -140,7 +156,7 @@ def test_a_process_whose_reference_disagrees_with_itself_is_run_again(files, mon
 
 
 def test_after_three_attempts_the_best_is_kept_and_marked(files, monkeypatch):
-    monkeypatch.setattr(meter, "run_worker", fake_worker([1.2, 0.95, 1.1, 1.0]))
+    monkeypatch.setattr(protocol, "run_worker", fake_worker([1.2, 0.95, 1.1, 1.0]))
     (measurement,) = measure(files[:1], Target(), sampling=QUICK)
     assert measurement.rejected == 2
     assert measurement.aa_ratios == pytest.approx((0.95, 1.0))
@@ -148,7 +164,7 @@ def test_after_three_attempts_the_best_is_kept_and_marked(files, monkeypatch):
 
 
 def test_a_process_that_shared_its_core_is_run_again(files, monkeypatch):
-    monkeypatch.setattr(meter, "run_worker", fake_worker([1.0] * 3, cpu_shares=[0.5, 1.0, 0.99]))
+    monkeypatch.setattr(protocol, "run_worker", fake_worker([1.0] * 3, cpu_shares=[0.5, 1.0, 0.99]))
     first, second = measure(files, Target(), sampling=QUICK)
     assert (first.rejected, second.rejected) == (1, 1)
     assert first.cpu_shares == pytest.approx((1.0, 1.0))
@@ -157,7 +173,7 @@ def test_a_process_that_shared_its_core_is_run_again(files, monkeypatch):
 
 
 def test_only_the_model_that_was_disturbed_is_noisy(files, monkeypatch):
-    monkeypatch.setattr(meter, "run_worker", fake_worker([1.0] * 4, cpu_shares=[0.5, 0.7, 0.6, 1.0]))
+    monkeypatch.setattr(protocol, "run_worker", fake_worker([1.0] * 4, cpu_shares=[0.5, 0.7, 0.6, 1.0]))
     first, second = measure(files, Target(), sampling=QUICK)
     assert second.cpu_shares == pytest.approx((0.7, 1.0))
     assert (first.noisy, second.noisy) == (False, True)
@@ -165,14 +181,16 @@ def test_only_the_model_that_was_disturbed_is_noisy(files, monkeypatch):
 
 def test_every_process_has_a_seed_of_its_own(files, monkeypatch):
     seeds, worker = [], fake_worker([1.0, 1.5, 1.0, 1.0, 1.0])
-    monkeypatch.setattr(meter, "run_worker", lambda request: seeds.append(request["seed"]) or worker(request))
+    monkeypatch.setattr(
+        protocol, "run_worker", lambda request: seeds.append(request["seed"]) or worker(request)
+    )
     measure(files[:1], Target(), sampling=QUICK, seed=0)
     measure(files[:1], Target(), sampling=QUICK, seed=1)
     assert len(set(seeds)) == len(seeds) == 5
 
 
 def test_normalised_milliseconds_ignore_how_fast_the_machine_was(files, monkeypatch):
-    monkeypatch.setattr(meter, "run_worker", fake_worker([1.0] * 2))
+    monkeypatch.setattr(protocol, "run_worker", fake_worker([1.0] * 2))
     slow = measure(files, Target(), sampling=QUICK)
     assert normalised_ms(slow) == pytest.approx([1.0, 2.0])
 
@@ -196,27 +214,29 @@ def test_the_bootstrap_interval_covers_the_median_as_often_as_it_says():
 
 
 def test_cores_are_chosen_among_those_allowed():
-    cores = meter.least_busy_cores(1)
+    cores = protocol.least_busy_cores(1)
     assert set(cores) <= set(allowed_cores())
     assert len(cores) == min(1, len(allowed_cores()))
 
 
 def test_the_idlest_core_is_taken(monkeypatch):
     ticks = iter([{0: 100, 1: 100, 2: 100}, {0: 105, 1: 110, 2: 101}])
-    monkeypatch.setattr(meter, "allowed_cores", lambda: [0, 1, 2])
-    monkeypatch.setattr(meter, "_idle_ticks", lambda: next(ticks))
-    monkeypatch.setattr(meter, "CORE_WATCH_SECONDS", 0.0)
-    assert meter.least_busy_cores(1) == [1]
+    monkeypatch.setattr(protocol, "allowed_cores", lambda: [0, 1, 2])
+    monkeypatch.setattr(protocol, "_idle_ticks", lambda: next(ticks))
+    monkeypatch.setattr(protocol, "CORE_WATCH_SECONDS", 0.0)
+    assert protocol.least_busy_cores(1) == [1]
 
 
 # What it is made of.
 
 
-def test_the_worker_needs_numpy_and_onnxruntime_only():
-    tree = ast.parse(meter.WORKER.read_text())
+@pytest.mark.parametrize("file", [protocol.WORKER, Path(protocol.__file__)], ids=lambda path: path.name)
+def test_what_goes_to_a_device_needs_numpy_and_onnxruntime_only(file):
+    tree = ast.parse(file.read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name for name in imported if name not in sys.stdlib_module_names} == {"numpy", "onnxruntime"}
+    packages = {name.partition(".")[0] for name in imported}
+    assert packages - sys.stdlib_module_names == {"numpy", "onnxruntime"}
 
 
 def test_the_meter_and_its_neighbours_do_not_import_torch():
