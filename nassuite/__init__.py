@@ -9,11 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nassuite.distilling import distill as distill
     from nassuite.errors import InputError as InputError
+    from nassuite.exporting import export as export
     from nassuite.models import load_model as load
     from nassuite.nn.network import build as build
     from nassuite.prune_api import PrunedModel as PrunedModel
     from nassuite.prune_api import prune as prune
+    from nassuite.quantizing import quantize as quantize
     from nassuite.settings import Settings as Settings
     from nassuite.space_file import load_space as load_space
     from nassuite.spec import Arch as Arch
@@ -25,15 +28,19 @@ _PUBLIC = {
     "PrunedModel": "nassuite.prune_api",
     "Settings": "nassuite.settings",
     "build": "nassuite.nn.network",
+    "distill": "nassuite.distilling",
+    "export": "nassuite.exporting",
     "load": "nassuite.models:load_model",
     "load_space": "nassuite.space_file",
     "prune": "nassuite.prune_api",
+    "quantize": "nassuite.quantizing",
     "search": "nassuite.study",
 }
 """Each name's module, with ``:name`` where it is called otherwise there."""
 
 __all__ = [
-    "Arch", "InputError", "PrunedModel", "Settings", "build", "load", "load_space", "prune", "search",
+    "Arch", "InputError", "PrunedModel", "Settings", "build", "distill", "export", "load", "load_space", "prune",
+    "quantize", "search",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

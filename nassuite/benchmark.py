@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from nassuite.export import export_onnx
 from nassuite.latency.cost import cost
 from nassuite.latency.meter import Meter, measure
 from nassuite.latency.target import Target
+from nassuite.onnx_export import export_onnx
 from nassuite.progress import SILENT, Progress
 
 

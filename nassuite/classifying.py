@@ -5,26 +5,30 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
+from torch import nn
 
 from nassuite.blocks.layers import zero_last_batch_norms
 from nassuite.blocks.learned_group_conv import convert, has_learned_groups
+from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
 from nassuite.data import Data, DataConfig, Split, default_augment, load_data
 from nassuite.errors import InputError
-from nassuite.export import export_onnx, onnx_bytes, run_onnx
 from nassuite.latency.choice import logits_in
 from nassuite.latency.cost import cost
 from nassuite.latency.target import Target
 from nassuite.metrics import binomial_interval, class_weights, confusion_matrix, score
 from nassuite.models import Description, load_model, make_network, read_description, save_model
 from nassuite.nn.network import Normalised
+from nassuite.onnx_export import export_onnx, onnx_bytes, run_onnx
 from nassuite.progress import Progress
-from nassuite.records import SCHEMA_VERSION, environment, write_json, write_text
+from nassuite.records import SCHEMA_VERSION, environment, write_json
 from nassuite.run_directory import FileCheckpoints
 from nassuite.train.distill import SoftLabels, train_network
+from nassuite.train.loop import Checkpoint
 from nassuite.train.recalibrate import predict
+from nassuite.train.teaching import USUAL
 from nassuite.train_settings import TrainSettings
 from nassuite.training_job import Job, seconds_before, train_config, with_device_and_lr
 from nassuite.zoo.catalogue import NETWORKS
@@ -37,31 +41,59 @@ SMALL_IMAGES = 64
 
 def prepare_classifier(settings: TrainSettings, progress: Progress) -> Job:
     """Reads the images, builds the network and its teacher. Raises InputError for anything that does not fit."""
-    check_kind(settings.model, "train")
+    known = _trained_before(settings.model)
+    if known is None:
+        check_kind(settings.model, "train")
+    size = settings.size or (known.size if known else None)
     data = load_data(
-        DataConfig(settings.data, size=settings.size, seed=settings.seed, train_images=settings.train_images),
+        DataConfig(settings.data, size=size, seed=settings.seed, train_images=settings.train_images),
         progress=progress,
     )
     settings = _resolved(settings, data, progress)
-    model = _network(settings, data, progress)
+    model: nn.Module = _network(settings, data, progress) if known is None else _loaded(settings, known, data)
     teacher = _teacher(settings, data)
     onnx_bytes(model, (data.in_chans, data.size, data.size))  # what cannot be exported is not trained first
 
     def train(out: Path) -> None:
-        _train(out, settings, data, model, soft_labels=teacher, progress=progress)
+        _train(out, settings, data, model, known=known, soft_labels=teacher, progress=progress)
 
     return Job(settings, data.digest, train)
 
 
+def _trained_before(model: str) -> Description | None:
+    """What a network is that is given as the folder of a training, which goes on from its weights."""
+    return read_description(Path(model)) if (Path(model) / "model.json").is_file() else None
+
+
+def _loaded(settings: TrainSettings, known: Description, data: Data) -> nn.Module:
+    if settings.init:
+        raise InputError(f"--init {settings.init}: {settings.model} has weights already")
+    same_labels(known, data, settings.model, settings.data)
+    return load_model(settings.model)
+
+
 def _resolved(settings: TrainSettings, data: Data, progress: Progress) -> TrainSettings:
-    model = for_images(settings.model, data.size)
-    if model != settings.model:
-        progress.say(f"{model}, because the images have {data.size} pixels")
-    learning = for_training(model)
-    if learning != model:
-        progress.say(f"{learning} while it trains, converted when it is done")
-    model = learning
+    model = settings.model
+    if _trained_before(model) is None:
+        model = _as_it_trains(model, data, progress)
+    if settings.teacher is not None:
+        weight, temperature = USUAL[settings.loss]  # type: ignore[index]
+        settings = dataclasses.replace(
+            settings,
+            teacher_weight=weight if settings.teacher_weight is None else settings.teacher_weight,
+            temperature=settings.temperature or temperature,
+        )
     return dataclasses.replace(with_device_and_lr(settings), model=model, size=data.size)
+
+
+def _as_it_trains(model: str, data: Data, progress: Progress) -> str:
+    sized = for_images(model, data.size)
+    if sized != model:
+        progress.say(f"{sized}, because the images have {data.size} pixels")
+    learning = for_training(sized)
+    if learning != sized:
+        progress.say(f"{learning} while it trains, converted when it is done")
+    return learning
 
 
 def for_images(model: str, size: int) -> str:
@@ -88,12 +120,12 @@ def _typed(name: str, config: dict[str, Any]) -> str:
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in config.items())})" if config else name
 
 
-def _as_it_runs(model: str, network: Normalised) -> tuple[str, Normalised]:
+def _as_it_runs(model: str, network: nn.Module) -> tuple[str, nn.Module]:
     """Name and network, with learned groups made usual ones."""
     if not has_learned_groups(network) or ":" in model:
         return model, network
     name, config = parse_model(model)
-    network = cast(Normalised, convert(network))
+    network = convert(network)
     return _typed(name, {key: value for key, value in config.items() if key != "converted"}), network
 
 
@@ -126,15 +158,23 @@ def _teacher(settings: TrainSettings, data: Data) -> SoftLabels | None:
     folder = Path(settings.teacher)
     description = read_description(folder)
     same_labels(description, data, f"--teacher {folder}", settings.data)
-    return SoftLabels(load_model(folder), description.size)
+    assert settings.teacher_weight is not None
+    assert settings.temperature is not None
+    return SoftLabels(
+        load_model(folder), description.size, settings.teacher_weight, settings.temperature,
+        settings.loss,  # type: ignore[arg-type]
+        falling=settings.teacher_schedule == "falling", cache=settings.cache_teacher == "on",
+        mirror=default_augment(data).flip,
+    )  # fmt: skip
 
 
 def _train(
     out: Path,
     settings: TrainSettings,
     data: Data,
-    model: Normalised,
+    model: nn.Module,
     *,
+    known: Description | None,
     soft_labels: SoftLabels | None,
     progress: Progress,
 ) -> None:
@@ -144,9 +184,15 @@ def _train(
     before = seconds_before(out)
     started = time.monotonic()
 
+    best = FileCheckpoints(out / "best.safetensors")
+    # A network that learns its groups has not got them before its last epoch.
+    keep_best = settings.keep == "best" and not has_learned_groups(model)
+
     def after_epoch() -> dict[str, float]:
         logits = predict(model, (x for x, _ in val.batches(512, device=settings.device)))
         accuracy = score(logits, val.labels, metric=settings.metric)
+        if keep_best and accuracy > (best.meta() or {"val": -1.0})["val"]:
+            best.save(Checkpoint(model.state_dict(), {"val": accuracy}))
         return {"val": accuracy, "seconds": round(before + time.monotonic() - started, 1)}
 
     log = train_network(
@@ -156,36 +202,62 @@ def _train(
         checkpoints=FileCheckpoints(out / "checkpoint.safetensors"), progress=progress, after_epoch=after_epoch,
     )  # fmt: skip
     write_json(out / "log.json", log)
-    _finish(out, settings, data, model.cpu().eval(), log)
+    kept = best.load() if keep_best else None
+    if kept:
+        model.load_state_dict(kept.tensors)
+    reached = kept.meta["val"] if kept else log[-1]["val"]
+    _finish(out, settings, data, model.cpu().eval(), known=known, val=reached, seconds=log[-1]["seconds"])
 
 
 def _finish(
-    out: Path, settings: TrainSettings, data: Data, model: Normalised, log: list[dict[str, float]]
+    out: Path,
+    settings: TrainSettings,
+    data: Data,
+    model: nn.Module,
+    *,
+    known: Description | None,
+    val: float,
+    seconds: float,
 ) -> None:
     """The model's files; what is said of it on test is what its ONNX file says."""
     shape = (data.in_chans, data.size, data.size)
-    name, model = _as_it_runs(settings.model, model)
-    save_model(
-        out, model,
-        Description(
-            name, len(data.labels), data.in_chans, data.size, data.mean, data.std, data.labels,
-            trained_on={"name": settings.data, "seed": settings.seed, "train_images": settings.train_images},
-        ),
-    )  # fmt: skip
+    if known is None:
+        name, model = _as_it_runs(settings.model, model)
+        known = Description(
+            name, len(data.labels), data.in_chans, data.size, data.mean, data.std, data.labels
+        )
+    trained_on = {"name": settings.data, "seed": settings.seed, "train_images": settings.train_images}
+    save_model(out, model, dataclasses.replace(known, size=data.size, trained_on=trained_on))
     images = next(data.val.batches(256, channels_last=False))[0]
     export_onnx(model, out / "model.onnx", input_shape=shape, images=images)
-    write_text(out / "labels.txt", "".join(f"{label}\n" for label in data.labels))
     counted = cost(model, shape)
-    result = {
-        "schema_version": SCHEMA_VERSION,
+    found = {
         "params": counted.params,
         "macs": counted.macs,
-        "val": log[-1]["val"],
+        "val": val,
         "test": evaluate_file(out / "model.onnx", data.test, metric=settings.metric),
-        "seconds": log[-1]["seconds"],
-        "environment": environment(),
     }
+    card = {"model": known.model, "data": data.name, "metric": settings.metric, "shape": list(shape), **found}
+    write_card(out, {**card, "labels": list(data.labels)}, _card_text)
+    result = {"schema_version": SCHEMA_VERSION, **found, "seconds": seconds, "environment": environment()}
     write_json(out / "result.json", result)
+
+
+def _card_text(card: dict[str, Any]) -> list[str]:
+    test = card["test"]
+    low, high = test["interval"]
+    return [
+        f"# {card['model']}, trained on {card['data']}",
+        "",
+        *interface_lines(card),
+        f"- {card['params']:,} parameters, {card['macs'] / 1e6:.2f} M MACs for one image.",
+        f"- Accuracy ({card['metric']}): {card['val']:.2%} on validation images, {test['accuracy']:.2%} on {test['n']} test "
+        f"images (95 % interval of top-1 {low:.2%} to {high:.2%}).",
+        "",
+        *confusion_lines(card["labels"], test["confusion"]),
+        "",
+        *hash_lines(card),
+    ]
 
 
 def evaluate_file(

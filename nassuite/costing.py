@@ -171,7 +171,7 @@ def _open(model: str, size: int | None, exported: Path) -> tuple[Path, nn.Module
         if not path.is_file():
             raise InputError(f"{path}: no such file")
         return _sized(path, size, exported), None
-    from nassuite.export import export_onnx
+    from nassuite.onnx_export import export_onnx
 
     network, shape = _network(model, size)
     try:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from nassuite.compress.prune import PruneConfig, PruneRecord, prove, prune_proven
 from nassuite.compress.quantize import quantize_best
 from nassuite.data import Data, Split
-from nassuite.export import Parity, export_onnx, onnx_parity, run_onnx
 from nassuite.latency.certificate import Certificate, certify
 from nassuite.latency.choice import agreement, logits_in
 from nassuite.latency.cost import cost
@@ -27,6 +26,7 @@ from nassuite.latency.target import Target
 from nassuite.metrics import binomial_interval, confusion_matrix, score
 from nassuite.nn.network import Network
 from nassuite.nn.supernet import Supernet
+from nassuite.onnx_export import Parity, export_onnx, onnx_parity, run_onnx
 from nassuite.progress import Progress
 from nassuite.spec import Arch
 from nassuite.train.distill import SoftLabels, train_network
@@ -275,7 +275,7 @@ def _images(split: Split) -> np.ndarray:
 
 def copy_chosen(variant: Variant, folder: Path, shape: tuple[int, int, int]) -> None:
     """``model.onnx`` is the chosen file, ``model.pt2`` its network (in float32 where the file is int8)."""
-    from nassuite.export import export_torch
+    from nassuite.onnx_export import export_torch
 
     temporary = folder / ".model.onnx"
     shutil.copyfile(variant.path, temporary)

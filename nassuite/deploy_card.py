@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from nassuite import deploy
+from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
 from nassuite.data import Data
 from nassuite.latency.target import FULL_PRECISION, Target
 from nassuite.models import Description, save_model
-from nassuite.records import SCHEMA_VERSION, write_json, write_text
+from nassuite.records import write_json
 from nassuite.spec import Arch
 
 
@@ -37,7 +38,6 @@ def write(
             variant, images, labels, target=target, metric=metric, classes=len(data.labels)
         )
         rows.append(deploy.variant_record(variant, test, chosen=variant is chosen, shape=shape))
-    write_text(folder / "labels.txt", "".join(f"{label}\n" for label in data.labels))
     shown = chosen or min(variants, key=lambda v: v.certificate.percentile_ms if v.certificate else 0.0)
     assert shown.certificate is not None
     deploy.copy_chosen(shown, folder, shape)
@@ -48,13 +48,10 @@ def write(
     save_model(folder, shown.network, description)
     write_json(folder / "certificate.json", shown.certificate.to_json())
     card = {
-        "schema_version": SCHEMA_VERSION,
         "file": "model.onnx",
         "budget_ms": budget_ms,
         "metric": metric,
-        "input": {"name": "image", "shape": ["N", *shape], "type": "float32", "range": [0.0, 1.0]},
-        "output": {"name": "logits", "shape": ["N", len(data.labels)], "type": "float32"},
-        "preprocess": sized.preprocess.to_json(),
+        "shape": list(shape),
         "labels": list(data.labels),
         "data": {"name": data.name, "train": len(data.train), "val": len(data.val), "test": len(data.test)},
         "arch": arch.to_json(),
@@ -62,23 +59,18 @@ def write(
         "target": shown.certificate.measurement.target,
         "variants": rows,
     }
-    write_text(folder / "card.md", _markdown(card))
-    # The card is written last: it says that the folder is complete.
-    write_json(folder / "card.json", card)
+    write_card(folder, card, _markdown)
 
 
-def _markdown(card: dict[str, Any]) -> str:
-    shown = next((row for row in card["variants"] if row["chosen"]), None)
-    size, channels = card["preprocess"]["size"], card["preprocess"]["in_chans"]
+def _markdown(card: dict[str, Any]) -> list[str]:
+    shown = next(row for row in card["variants"] if row["sha256"] == card["hashes"]["model.onnx"])
     lines = [
         f"# model.onnx, for {card['budget_ms']:g} ms",
         "",
-        f"A classifier of {len(card['labels'])} classes ({', '.join(card['labels'][:12])}"
-        + (", …" if len(card["labels"]) > 12 else "")
-        + f"), trained on {card['data']['train']} images of {card['data']['name']}.",
+        f"A classifier of {len(card['labels'])} classes, trained on {card['data']['train']} images of "
+        f"{card['data']['name']}.",
         "",
-        f"- Input `image`: float32 [N, {channels}, {size}, {size}], 0..1. From a file: {card['preprocess']['rule']}.",
-        f"- Output `logits`: float32 [N, {len(card['labels'])}], in the order of `labels.txt`.",
+        *interface_lines(card),
         f"- Measured on {card['target']['cpu']['name']}, {card['target']['runtime']} "
         f"{card['target']['runtime_version']}, {card['target'].get('precision', FULL_PRECISION)}, "
         f"{card['target']['threads']} thread(s); samples in `certificate.json`.",
@@ -93,9 +85,10 @@ def _markdown(card: dict[str, Any]) -> str:
             f"| {name} | {row['file']} | {row['p50_ms']:.3f} | {row['p90_ms']:.3f} | {row['verdict']} | "
             f"{row['val_accuracy']:.2%} | {row['test']['accuracy']:.2%} ({low:.2%} to {high:.2%}) | {row['size_bytes']} |"
         )
-    if shown is None:
+    if not shown["chosen"]:
         lines += [
             "",
             "**No variant keeps the budget with a certificate**: model.onnx is the fastest of them.",
         ]
-    return "\n".join(lines) + "\n"
+    lines += ["", f"What follows is of model.onnx ({shown['name']}).", ""]
+    return [*lines, *confusion_lines(card["labels"], shown["test"]["confusion"]), "", *hash_lines(card)]

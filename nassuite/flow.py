@@ -15,7 +15,6 @@ from torch import Tensor
 from nassuite import deploy
 from nassuite.data import Data, DataConfig, default_augment, load_data
 from nassuite.errors import InputError
-from nassuite.export import export_arch
 from nassuite.latency.cache import CachedMeter
 from nassuite.latency.calibrate import Sample
 from nassuite.latency.choice import AUTO, chosen_target
@@ -29,6 +28,7 @@ from nassuite.latency.target import FULL_PRECISION, Target
 from nassuite.metrics import class_weights
 from nassuite.nn.network import Interface
 from nassuite.nn.supernet import Supernet
+from nassuite.onnx_export import export_arch
 from nassuite.progress import Progress
 from nassuite.report.comparison import read_comparison
 from nassuite.run_directory import FileCheckpoints, RunDirectory, read_lines

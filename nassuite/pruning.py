@@ -23,12 +23,12 @@ from nassuite.compress.steps import Plan, measure_candidates, prepare, prune_in_
 from nassuite.compress.widths import PruneConfig
 from nassuite.data import Data, default_augment
 from nassuite.errors import InputError
-from nassuite.export import export_onnx
 from nassuite.latency.choice import chosen_target
 from nassuite.latency.meter import Meter, measure
 from nassuite.latency.remote import meter_of
 from nassuite.latency.target import Target, vector_channels
 from nassuite.metrics import score
+from nassuite.onnx_export import export_onnx
 from nassuite.progress import SILENT, Progress
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning_result import Pruned, read_result, write_result

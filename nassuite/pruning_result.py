@@ -12,12 +12,12 @@ from torch import nn
 from nassuite.classifying import evaluate_file
 from nassuite.compress.prune import PruneRecord, merged
 from nassuite.errors import InputError
-from nassuite.export import export_onnx
 from nassuite.latency.certificate import Certificate, certify
 from nassuite.latency.cost import cost
 from nassuite.latency.meter import Measurement, Meter
 from nassuite.latency.target import Target
 from nassuite.models import save_model
+from nassuite.onnx_export import export_onnx
 from nassuite.progress import Progress
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning_source import Brought

@@ -11,11 +11,11 @@ from torch import nn
 from nassuite.data import Augment
 from nassuite.data.masks import MaskData, load_masks
 from nassuite.errors import InputError
-from nassuite.export import export_onnx, onnx_bytes
 from nassuite.latency.cost import cost
 from nassuite.metrics import mean_iou
 from nassuite.models import Description, make_network, save_model
 from nassuite.nn.network import Normalised
+from nassuite.onnx_export import export_onnx, onnx_bytes
 from nassuite.progress import Progress
 from nassuite.records import SCHEMA_VERSION, environment, write_json
 from nassuite.run_directory import FileCheckpoints
@@ -35,6 +35,8 @@ def prepare_segmentation(settings: TrainSettings, progress: Progress) -> Job:
     for name in FOR_CLASSIFIERS:
         if getattr(settings, name):
             raise InputError(f"--{name.replace('_', '-')} is for classifiers, not for {MASKS}DIR")
+    if settings.keep != "last":
+        raise InputError(f"--keep {settings.keep} is for classifiers, not for {MASKS}DIR")
     if ":" not in settings.model and NETWORKS[parse_model(settings.model)[0]].kind != "segmentation":
         raise InputError(
             f"{settings.model} is no segmentation network: masks train espnet, espnet_c or espnetv2_seg"

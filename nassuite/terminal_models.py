@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nassuite.benchmark import Timed
+    from nassuite.distilling import Distilled
+    from nassuite.exporting import Exported
     from nassuite.latency.choice import Contender
     from nassuite.latency.meter import Measurement
     from nassuite.pruning_result import Pruned
+    from nassuite.quantizing import Quantized
     from nassuite.report.comparison import Comparison
     from nassuite.sensitivity import Point
     from nassuite.training import Trained
@@ -116,6 +119,37 @@ def print_trained(trained: Trained) -> None:
     out.print(f"model {trained.folder}/model.onnx")
 
 
+def print_distilled(found: Distilled) -> None:
+    print_trained(found.student)
+    out = console()
+    if found.alone is not None:
+        low, high = found.alone.test["interval"]
+        out.print(
+            f"without the teacher: test {found.alone.test['accuracy']:.2%} ({low:.2%} to {high:.2%}), validation "
+            f"{found.alone.val:.2%}: the teacher brought {found.gain:+.2f} points"
+        )
+    out.print(f"report {found.student.folder}/distill.md")
+
+
+def print_exported(exported: Exported) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("format")
+    for column in ("from PyTorch", "logits up to", "same answer", "MB"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, parity in exported.parity.items():
+        table.add_row(
+            name, f"{parity.max_abs_diff:.1e}", f"{parity.scale:.3g}", f"{parity.top1_agreement:.0%}",
+            f"{parity.size_bytes / 1e6:.2f}",
+        )  # fmt: skip
+    out = console()
+    size = "x".join(str(side) for side in exported.shape)
+    out.print(
+        f"{exported.name}: {size}, {exported.params / 1e6:.3f} M parameters, {exported.macs / 1e6:.2f} M MACs"
+    )
+    out.print(table)
+    out.print(f"folder {exported.folder}")
+
+
 def print_pruned(pruned: Pruned) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("model")
@@ -138,6 +172,23 @@ def print_pruned(pruned: Pruned) -> None:
     if not pruned.met:
         out.print("the result misses the target")
     out.print(f"model {pruned.folder}/model.onnx")
+
+
+def print_quantized(found: Quantized) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("variant", no_wrap=True)
+    for column in ("p50 ms", "speed-up", "95 % CI", "val %", "test %", "95 % CI", "MB"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in found.variants:
+        low, high = row.test_interval
+        table.add_row(
+            ("* " if row.name == found.chosen else "  ") + row.name, f"{row.p50_ms:.4g}", f"{row.speedup:.2f}",
+            f"{row.speedup_low:.2f}-{row.speedup_high:.2f}", f"{100 * row.val:.2f}", f"{100 * row.test:.2f}",
+            f"{100 * low:.1f}-{100 * high:.1f}", f"{row.size_bytes / 1e6:.2f}",
+        )  # fmt: skip
+    out = console()
+    out.print(table)
+    out.print(f"* is {found.folder}/model.onnx; why: {found.folder}/card.md")
 
 
 def print_sensitivity(points: Sequence[Point], folder: Path) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from nassuite.errors import InputError
 from nassuite.settings import check_choices, check_least, check_seed, option
 
+OF_A_TEACHER = ("teacher", "loss", "temperature", "teacher_weight", "teacher_schedule", "cache_teacher")
+"""Settings that say nothing where there is no teacher."""
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -38,6 +41,21 @@ class TrainSettings:
         "on", "last batch norm of a residual branch starts at zero", choices=("on", "off")
     )
     teacher: str | None = option(None, "folder of a trained model to distil from")
+    loss: str = option("soft", "what the teacher teaches by", choices=("soft", "dkd", "dist"))
+    temperature: float | None = option(
+        None, "softens the logits of teacher and student (default: 2, dkd and dist 4)"
+    )
+    teacher_weight: float | None = option(
+        None, "weight of the teacher's part (default: 0.5 of the loss; added to it for dkd 1, for dist 2)"
+    )
+    teacher_schedule: str = option(
+        "falling", "whether that weight falls to nothing by the end", choices=("falling", "constant")
+    )
+    cache_teacher: str = option(
+        "off", "on: the teacher sees every image once (and mirrored, where images are), off: the student's views",
+        choices=("on", "off"),
+    )  # fmt: skip
+    keep: str = option("last", "the weights of which epoch", choices=("last", "best"))
     init: str | None = option(None, "weights to start from: a file, or the folder of a training")
     device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"))
     seed: int = option(0, "seed of everything random")
@@ -48,12 +66,18 @@ class TrainSettings:
             self,
             {
                 "size": 8, "train_images": 1, "epochs": 1, "batch_size": 2, "warmup": 0, "weight_decay": 0,
-                "label_smoothing": 0, "mixup": 0, "cutmix": 0, "ema": 0,
+                "label_smoothing": 0, "mixup": 0, "cutmix": 0, "ema": 0, "teacher_weight": 0,
             },
         )  # fmt: skip
         check_seed(self.seed)
         for name in ("warmup", "label_smoothing", "ema"):
             if not getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name):g}: expected less than 1")
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
+            raise InputError(f"--temperature {self.temperature:g}: expected a positive number")
+        if self.teacher_weight is not None and self.loss == "soft" and not self.teacher_weight <= 1:
+            raise InputError(
+                f"--teacher-weight {self.teacher_weight:g}: a share of the loss, up to 1, for --loss soft"
+            )
         if self.lr is not None and not 0 < self.lr < float("inf"):
             raise InputError(f"--lr {self.lr:g}: expected a positive number")

@@ -7,7 +7,7 @@ model.json, model.onnx with labels.txt, and last result.json. The same steps int
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,26 +46,27 @@ def train_model(
     resume: bool = False,
     progress: Progress = SILENT,
     command: Sequence[str] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Trains one network into the folder ``out``; with ``resume`` goes on with the settings found there.
 
-    Validation is looked at after every epoch, test is read once, at the end. Raises InputError for
-    anything wrong with the input.
+    Validation is looked at after every epoch, test is read once, at the end. ``facts`` are written beside the
+    settings. Raises InputError for anything wrong with the input.
     """
     run = RunDirectory(out)
     if resume:
         found = read_settings(out / "train.toml", TrainSettings, "training")
-        settings, facts = found
+        settings, noted = found
     elif settings is None:
         raise InputError("no settings: give a network, or --resume")
     else:
         if (out / "train.toml").is_file():
             raise InputError(f"--out {out} is a training: continue it with --resume {out}, or give another")
         run.check_new()
-        facts = {"command": shlex.join(command) if command else "train_model(...)"}
+        noted = {"command": shlex.join(command) if command else "train_model(...)", **(facts or {})}
     prepare = prepare_segmentation if settings.data.startswith(MASKS) else prepare_classifier
     job = prepare(settings, progress)
-    if facts.setdefault("data_digest", job.data_digest) != job.data_digest:
+    if noted.setdefault("data_digest", job.data_digest) != job.data_digest:
         raise InputError(
             f"{out} was trained on other images than {settings.data} has now: start a new training"
         )
@@ -73,7 +74,7 @@ def train_model(
         run.create()
     with run.locked():
         if not resume:
-            write_toml(out / "train.toml", {**facts, "settings": to_table(job.settings)})
+            write_toml(out / "train.toml", {**noted, "settings": to_table(job.settings)})
         if not (out / "result.json").is_file():
             job.run(out)
         return _read_result(out, job.settings)

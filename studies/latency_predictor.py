@@ -25,12 +25,12 @@ from predictor_analysis import Records, analyse
 from predictor_report import write
 
 from nassuite.errors import InputError
-from nassuite.export import export_onnx
 from nassuite.latency.calibrate import BATCH, Sample, measure_archs
 from nassuite.latency.choosing import collect, draw
 from nassuite.latency.meter import Meter, measure
 from nassuite.latency.target import Target
 from nassuite.nn.network import Interface, build
+from nassuite.onnx_export import export_onnx
 from nassuite.progress import Progress
 from nassuite.records import append_jsonl, environment, read_json, read_jsonl, write_json
 from nassuite.space import Space

@@ -9,8 +9,8 @@ from torch import nn
 from nassuite import costing
 from nassuite.cli import main
 from nassuite.costing import network_cost
-from nassuite.export import export_onnx
 from nassuite.latency.cost import cost
+from nassuite.onnx_export import export_onnx
 
 
 def small(num_classes):

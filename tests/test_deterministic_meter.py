@@ -4,10 +4,10 @@ import torch
 from deterministic_meter import deterministic_meter, onnx_macs
 from torch import nn
 
-from nassuite.export import export_onnx
 from nassuite.latency.certificate import certify
 from nassuite.latency.cost import cost
 from nassuite.latency.target import Target
+from nassuite.onnx_export import export_onnx
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from tiny_runs import InterruptingProgress, Interruption
 from nassuite.cli import main
 from nassuite.compress.verify import mask_equivalence
 from nassuite.errors import Busy, InputError
-from nassuite.export import run_onnx
 from nassuite.models import load_model
+from nassuite.onnx_export import run_onnx
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning import epochs_after, prune_model
 from nassuite.run_directory import RunDirectory

@@ -12,7 +12,7 @@ from torch import nn
 
 from nassuite.cli import make_parser
 from nassuite.data.preprocess import Preprocess, as_float, preprocess_image
-from nassuite.export import export_onnx, run_onnx
+from nassuite.onnx_export import export_onnx, run_onnx
 from nassuite.summary import PREDICT
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

@@ -25,10 +25,10 @@ from tiny_runs import (
 import nassuite
 from nassuite.compress.prune import PruneRecord
 from nassuite.errors import InputError
-from nassuite.export import run_onnx
 from nassuite.flow import budget_notes
 from nassuite.latency.certificate import check
 from nassuite.latency.meter import CALIBRATION, CERTIFICATE
+from nassuite.onnx_export import run_onnx
 from nassuite.progress import SILENT
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning import prune_model
@@ -106,7 +106,7 @@ def test_a_budget_that_does_not_bind_is_told_with_the_latency_where_it_would(tin
 def test_the_hand_over_is_complete(deployed, card):
     assert sorted(path.name for path in deployed.iterdir()) == [
         "card.json", "card.md", "certificate.json", "labels.txt", "model.fp32.onnx", "model.int8.onnx", "model.json",
-        "model.onnx", "model.pruned.int8.onnx", "model.pruned.onnx", "model.pt2", "model.safetensors",
+        "model.onnx", "model.pruned.int8.onnx", "model.pruned.onnx", "model.pt2", "model.safetensors", "predict.py",
     ]  # fmt: skip
     assert (
         tuple((deployed / "labels.txt").read_text().splitlines())

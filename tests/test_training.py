@@ -12,8 +12,8 @@ from nassuite.classifying import for_images, for_training
 from nassuite.cli import main
 from nassuite.data import DataConfig, load_data
 from nassuite.errors import InputError
-from nassuite.export import run_onnx
 from nassuite.models import load_model, read_description
+from nassuite.onnx_export import run_onnx
 from nassuite.train_settings import TrainSettings
 from nassuite.training import train_model
 

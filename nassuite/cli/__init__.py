@@ -10,7 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nassuite import __version__
-from nassuite.cli import audit, completion, cost, dilations, latency, prune, search, train, zoo
+from nassuite.cli import (
+    audit,
+    completion,
+    cost,
+    dilations,
+    distill,
+    export,
+    latency,
+    prune,
+    quantize,
+    search,
+    train,
+    zoo,
+)  # fmt: skip
 from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_MISSED, Parser
 from nassuite.errors import DeviceNeeded, InputError
 
@@ -47,7 +60,7 @@ def _how_to_go_on(parsed: argparse.Namespace) -> str:
     if run is not None:
         for command, file in (
             ("search", "study.toml"),
-            ("train", "train.toml"),
+            (getattr(parsed, "trains_by", "train"), "train.toml"),
             ("prune", "prune.toml"),
             ("prune", "sensitivity.toml"),
         ):
@@ -66,6 +79,9 @@ def make_parser() -> argparse.ArgumentParser:
     search.add(commands)
     train.add(commands)
     prune.add(commands)
+    distill.add(commands)
+    quantize.add(commands)
+    export.add(commands)
     zoo.add(commands)
     dilations.add(commands)
     latency.add(commands)

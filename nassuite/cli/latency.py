@@ -86,11 +86,11 @@ def _add_bundles(parts: Any) -> None:
 def _plan(arguments: argparse.Namespace) -> int:
     from functools import partial
 
-    from nassuite.export import export_arch
     from nassuite.latency.bundle import Planned, write_bundle
     from nassuite.latency.choosing import calibration_archs
     from nassuite.latency.meter import CALIBRATION
     from nassuite.nn.network import Interface
+    from nassuite.onnx_export import export_arch
     from nassuite.settings import check_least, check_seed
     from nassuite.space_file import load_space
 
@@ -225,9 +225,9 @@ def _forms(model: str, size: int | None, made: Path, *, torch_too: bool) -> dict
 
 
 def _zoo_forms(model: str, size: int | None, made: Path, *, torch_too: bool) -> dict[str, Path]:
-    from nassuite.export import export_onnx
     from nassuite.models import Description, save_model
     from nassuite.nn.network import Normalised
+    from nassuite.onnx_export import export_onnx
     from nassuite.zoo.catalogue import NETWORKS
     from nassuite.zoo.create import check_size, create_model, parse_model
 

@@ -13,8 +13,8 @@ from nassuite.compress.prune import Proven, PruneConfig, prove, prune_proven
 from nassuite.compress.surgery import TRANSPOSED, all_outputs
 from nassuite.compress.verify import scrambled
 from nassuite.errors import InputError
-from nassuite.export import onnx_bytes, onnx_parity
 from nassuite.latency.cost import cost
+from nassuite.onnx_export import onnx_bytes, onnx_parity
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Literal
 
 from torch import nn
 
-from nassuite.export import export_onnx
 from nassuite.latency.certificate import certify
 from nassuite.latency.cost import cost
 from nassuite.latency.meter import CALIBRATION, Measurement, Meter
 from nassuite.latency.target import Target
+from nassuite.onnx_export import export_onnx
 
 GoalKind = Literal["target_ms", "speedup", "target_macs", "target_params"]
 

@@ -160,7 +160,7 @@ def chosen_target(
 
 def logits_in(target: Target, path: Path, images: np.ndarray) -> np.ndarray:
     """Outputs (N, ...) of an ONNX file for ``images`` (N, C, H, W) as the target's runtime computes them."""
-    from nassuite.export import run_onnx
+    from nassuite.onnx_export import run_onnx
 
     if target.computes_as_onnxruntime:
         return run_onnx(path, images)  # many at a time: it computes the same, sooner

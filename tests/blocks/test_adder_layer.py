@@ -8,7 +8,7 @@ from torch import nn
 
 from nassuite.blocks import adder
 from nassuite.blocks.adder import AdderBN, AdderConv2d, scale_adder_gradients
-from nassuite.export import onnx_bytes, onnx_parity
+from nassuite.onnx_export import onnx_bytes, onnx_parity
 
 SHAPES = [
     ((3, 1, 1), (5, 4)),

@@ -7,7 +7,7 @@ import torch
 
 from nassuite.compress.quantize import QuantizeConfig, int8_bytes, quantize_best, quantize_int8
 from nassuite.errors import InputError
-from nassuite.export import export_onnx, run_onnx
+from nassuite.onnx_export import export_onnx, run_onnx
 
 SHAPE = (1, 16, 16)
 KINDS = {

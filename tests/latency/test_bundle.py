@@ -12,11 +12,11 @@ from fake_device import MACHINE, answer, write
 from torch import nn
 
 from nassuite.errors import InputError
-from nassuite.export import export_onnx
 from nassuite.latency.bundle import Planned, read_results, write_bundle
 from nassuite.latency.meter import Sampling
 from nassuite.latency.reference import reference_model
 from nassuite.latency.target import Target, target_key
+from nassuite.onnx_export import export_onnx
 
 QUICK = Sampling(processes=2, rounds=4, repeats=2, least_rounds=4, warmup=2, group=1)
 

@@ -10,10 +10,10 @@ from deterministic_meter import deterministic_meter
 from onnx import numpy_helper
 from torch import nn
 
-from nassuite.export import export_onnx
 from nassuite.latency.cache import CachedMeter, graph_digest
 from nassuite.latency.meter import CALIBRATION, CERTIFICATE
 from nassuite.latency.target import Target
+from nassuite.onnx_export import export_onnx
 
 
 class Counting:

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_spaces import DIGIT, INTERFACE, SIX, arch_of
 
-from nassuite.export import export_onnx
 from nassuite.latency import calibrate
 from nassuite.latency.calibrate import Sample, measure_archs
 from nassuite.latency.choosing import draw
 from nassuite.latency.target import Target
 from nassuite.nn.network import build
+from nassuite.onnx_export import export_onnx
 
 TARGET = Target()
 

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from nassuite.cli import main
-from nassuite.export import export_onnx
+from nassuite.onnx_export import export_onnx
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from torch import nn
 
 from nassuite.cli import main
 from nassuite.errors import DeviceNeeded, InputError
-from nassuite.export import export_onnx
 from nassuite.latency.certificate import check
 from nassuite.latency.devices import StoredMeter, find_device, import_results
 from nassuite.latency.meter import CALIBRATION, CERTIFICATE
 from nassuite.latency.target import Target
+from nassuite.onnx_export import export_onnx
 
 SPACE = """\
 resolution = [16]

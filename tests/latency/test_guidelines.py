@@ -4,13 +4,13 @@ import onnx
 import pytest
 from torch import nn
 
-from nassuite.export import export_onnx
 from nassuite.latency.alternatives import convolutions, measure_findings
 from nassuite.latency.guidelines import equal_width, findings
 from nassuite.latency.meter import Measurement
 from nassuite.latency.onnx_cost import Convolution, graph_cost, read_graph
 from nassuite.latency.profiling import Kernel, profile, trace
 from nassuite.latency.target import Target
+from nassuite.onnx_export import export_onnx
 
 TARGET = Target()
 

@@ -6,10 +6,10 @@ import torch_pruning
 from torch import nn
 
 from nassuite.errors import InputError
-from nassuite.export import export_onnx
 from nassuite.latency.alternatives import convolutions
 from nassuite.latency.cost import cost
 from nassuite.latency.onnx_cost import Convolution, graph_cost, layer_name, read_graph, with_size
+from nassuite.onnx_export import export_onnx
 from nassuite.zoo.create import create_model
 
 

@@ -7,10 +7,10 @@ import pytest
 from torch import nn
 
 from nassuite.errors import InputError
-from nassuite.export import export_onnx
 from nassuite.latency.meter import Sampling
 from nassuite.latency.remote import meter_of, ssh_meter
 from nassuite.latency.target import Target, target_key
+from nassuite.onnx_export import export_onnx
 
 QUICK = Sampling(processes=1, rounds=4, repeats=2, least_rounds=4, warmup=2)
 

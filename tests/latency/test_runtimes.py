@@ -11,7 +11,6 @@ from torch import nn
 
 from nassuite.cli import main
 from nassuite.errors import InputError
-from nassuite.export import export_onnx
 from nassuite.latency import choice, meter, protocol
 from nassuite.latency.choice import (
     Agreement,
@@ -26,6 +25,7 @@ from nassuite.latency.meter import Sampling, measure, measure_each
 from nassuite.latency.target import RUNTIMES, Target, installed_targets
 from nassuite.models import Description, load_model, make_network, save_model
 from nassuite.nn.network import Normalised
+from nassuite.onnx_export import export_onnx
 from nassuite.settings import ONNX_RUNTIMES, PRECISIONS, TORCH_RUNTIMES, Settings
 
 QUICK = Sampling(processes=1, rounds=4, repeats=2, least_rounds=4, warmup=2)

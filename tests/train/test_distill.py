@@ -66,6 +66,50 @@ def test_without_weight_soft_labels_say_nothing():
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
+def test_a_cached_teacher_speaks_of_the_image_and_its_mirror_image_alike():
+    teacher = network().eval()
+    x = SPLIT.images.float() / 255
+    with torch.no_grad():
+        expected = (teacher(x) + teacher(x.flip(3))) / 2
+    torch.testing.assert_close(
+        SoftLabels(teacher, 16, mirror=True).logits(SPLIT), expected, atol=1e-4, rtol=1e-4
+    )
+
+
+class Watching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert not torch.is_grad_enabled()
+        self.seen.append(x.clone())
+        return x.flatten(1)[:, :5]
+
+
+@pytest.mark.parametrize("mixup", [0.0, 1.0])
+def test_a_teacher_that_is_not_cached_sees_what_the_student_sees(mixup):
+    student, shown, teacher = network(), [], Watching()
+    student.register_forward_hook(lambda _module, inputs, _output: shown.append(inputs[0].clone()))
+    config = TrainConfig(1, 8, lr=0.05, seed=1, augment=CONFIG.augment, mixup=mixup)
+    train_network(student, SPLIT, config, resolution=16, soft_labels=SoftLabels(teacher, 16, cache=False))
+    assert len(teacher.seen) == 5
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(teacher.seen, shown, strict=True))
+
+
+def test_the_weight_of_the_teacher_falls_or_stays(monkeypatch):
+    weights = {}
+    for falling in (True, False):
+        seen = weights[falling] = []
+        monkeypatch.setattr(
+            distill, "taught_loss", lambda name, hard, term, weight, seen=seen: seen.append(weight) or hard
+        )
+        soft = SoftLabels(network(5), 16, weight=0.8, loss="dist", falling=falling)
+        train_network(network(), SPLIT, CONFIG, resolution=16, soft_labels=soft)
+    assert weights[True] == pytest.approx([0.8 * (1 - step / 10) for step in range(10)])
+    assert weights[False] == [0.8] * 10
+
+
 def test_class_weights_count():
     weights = torch.tensor([10.0, 0.1, 0.1, 0.1, 0.1])
     heavy, even = network(), network()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from nassuite.export import onnx_bytes, onnx_parity
 from nassuite.latency.cost import cost
+from nassuite.onnx_export import onnx_bytes, onnx_parity
 from nassuite.zoo import create_model, list_models
 from nassuite.zoo.catalogue import NETWORKS
 from nassuite.zoo.create import factory

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from nassuite.errors import InputError
-from nassuite.export import (
+from nassuite.nn.network import Interface, Network, build
+from nassuite.onnx_export import (
     ParityError,
     export_onnx,
     export_torch,
@@ -13,7 +14,6 @@ from nassuite.export import (
     onnx_parity,
     run_onnx,
 )
-from nassuite.nn.network import Interface, Network, build
 from nassuite.spec import DOWNSAMPLINGS, OPERATORS, Arch, BlockSpec, HeadSpec, StemSpec
 
 SHAPE = (3, 32, 32)

@@ -11,7 +11,7 @@ import copy
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -120,9 +120,10 @@ def onnx_bytes(model: nn.Module, input_shape: tuple[int, int, int]) -> bytes:
                 output_names=["logits"],
                 dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
             )
-        except torch.onnx.errors.OnnxExporterError as error:
-            line = str(error).strip().splitlines()[0]
-            raise InputError(f"this model cannot be written as ONNX (opset {OPSET}): {line}") from error
+        except Exception as error:  # the exporter's own, and whatever tracing meets in other people's code
+            raise InputError(
+                f"this model cannot be written as ONNX (opset {OPSET}): {_line(error)}"
+            ) from error
     return buffer.getvalue()
 
 
@@ -140,6 +141,23 @@ def onnx_parity(
     Raises ``ParityError`` beyond ``tolerance`` times the scale of the logits; an int8 file, which
     cannot agree that closely, is compared with ``tolerance=float("inf")``.
     """
+    size = len(file) if isinstance(file, bytes) else Path(file).stat().st_size
+    return compare(
+        model, lambda part: run_onnx(file, part), size_bytes=size,
+        input_shape=input_shape, images=images, tolerance=tolerance,
+    )  # fmt: skip
+
+
+def compare(
+    model: nn.Module,
+    run: Callable[[np.ndarray], np.ndarray],
+    *,
+    size_bytes: int,
+    input_shape: tuple[int, int, int],
+    images: Tensor | None = None,
+    tolerance: float = TOLERANCE,
+) -> Parity:
+    """``onnx_parity`` for whatever ``run`` runs: float32 images (N, C, H, W) to logits."""
     if images is None:
         images = torch.rand(4, *input_shape, generator=torch.Generator().manual_seed(PARITY_SEED))
     parts = [part for part in (images[:1], images[1:]) if len(part)]
@@ -147,13 +165,12 @@ def onnx_parity(
         batches = [batch for part in parts for batch in part.split(256)]
         expected = torch.cat([model(batch.to(_device(model))).float().cpu() for batch in batches])
     try:
-        found = torch.cat([torch.from_numpy(run_onnx(file, part.cpu().numpy())) for part in parts])
+        found = torch.cat([torch.from_numpy(run(part.cpu().numpy())) for part in parts])
     except InputError:
         raise
-    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+    except Exception as error:  # the runtimes' exceptions share no public base class
         raise ParityError(f"the exported file does not run at every batch size: {error}") from error
-    size = len(file) if isinstance(file, bytes) else Path(file).stat().st_size
-    parity = _compare(expected, found, size_bytes=size)
+    parity = _compare(expected, found, size_bytes=size_bytes)
     if not parity.max_abs_diff <= tolerance * max(1.0, parity.scale):
         raise ParityError(
             f"the exported file differs from PyTorch by {parity.max_abs_diff:.2g} at logits up to "
@@ -195,15 +212,26 @@ def run_onnx(
 def export_torch(
     model: nn.Module, path: str | os.PathLike[str], *, input_shape: tuple[int, int, int]
 ) -> None:
-    """Writes ``model`` in eval mode as a torch.export archive (.pt2), (N, C, H, W) with N free."""
+    """Writes ``model`` in eval mode as a torch.export archive (.pt2), (N, C, H, W) with N free.
+
+    Raises InputError with what torch.export says of a model that it cannot take.
+    """
     plain = copy.deepcopy(model).cpu().eval()
     example = torch.zeros(2, *input_shape)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(plain, (example,), dynamic_shapes=({0: torch.export.Dim("N", min=1)},))
+        batch = torch.export.Dim("N", min=1)
+        try:
+            program = torch.export.export(plain, (example,), dynamic_shapes=({0: batch},))
+        except Exception as error:  # each operator and each guard has its own
+            raise InputError(f"this model cannot be written by torch.export: {_line(error)}") from error
         torch.export.save(program, buffer)
     records.write_bytes(path, buffer.getvalue())
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _compare(expected: Tensor, found: Tensor, *, size_bytes: int) -> Parity:

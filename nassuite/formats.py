@@ -1,0 +1,120 @@
+"""The formats in which a network leaves: how each is written, and run again to prove that it agrees with PyTorch."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from nassuite.errors import InputError
+from nassuite.onnx_export import Parity, ParityError, compare, export_torch, onnx_bytes, run_onnx
+from nassuite.records import write_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Format:
+    """``files`` are written by ``write(model, folder, shape)``; ``run(folder, images)`` gives logits.
+
+    ``package`` is what must be installed for it, and ``extra`` what installs it; empty where nothing more is needed.
+    """
+
+    files: tuple[str, ...]
+    write: Callable[[nn.Module, Path, Shape], None]
+    run: Callable[[Path, np.ndarray], np.ndarray]
+    package: str = ""
+    extra: str = ""
+
+
+def write_format(name: str, model: nn.Module, folder: Path, shape: Shape) -> Parity:
+    """Writes ``model`` (images in 0..1 to logits) into ``folder`` and proves it, batches of one and of several.
+
+    Raises InputError for a model that the format cannot hold, or holds wrongly; then nothing of it is left.
+    """
+    form = FORMATS[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        form.write(model, folder, shape)
+        size = sum((folder / file).stat().st_size for file in form.files)
+        return compare(model, lambda images: form.run(folder, images), size_bytes=size, input_shape=shape)
+    except BaseException as error:
+        for file in form.files:
+            (folder / file).unlink(missing_ok=True)
+        if isinstance(error, ParityError):
+            raise InputError(f"--format {name}: {error}") from error
+        raise
+
+
+def check_formats(names: tuple[str, ...]) -> None:
+    """Raises InputError for a format that is not known, or whose converter is not installed here."""
+    for name in names:
+        if name not in FORMATS:
+            raise InputError(f"--format {name}: expected one of {', '.join(FORMATS)}")
+        form = FORMATS[name]
+        if form.package and importlib.util.find_spec(form.package) is None:
+            raise InputError(
+                f"--format {name}: {form.package} is not installed here: pip install 'nassuite[{form.extra}]'"
+            )
+
+
+def _write_onnx(model: nn.Module, folder: Path, shape: Shape) -> None:
+    write_bytes(folder / "model.onnx", onnx_bytes(model, shape))
+
+
+def _write_torch(model: nn.Module, folder: Path, shape: Shape) -> None:
+    export_torch(model, folder / "model.pt2", input_shape=shape)
+
+
+def _run_torch(folder: Path, images: np.ndarray) -> np.ndarray:
+    import torch
+
+    # Written a moment ago by this process, so what it holds is known.
+    program: Any = torch.export.load(folder / "model.pt2").module()
+    with torch.no_grad():
+        return program(torch.from_numpy(images)).numpy()
+
+
+def _write_openvino(model: nn.Module, folder: Path, shape: Shape) -> None:
+    """By way of the ONNX graph, in which batch norms are folded and the normalisation is inside."""
+    openvino: Any = importlib.import_module("openvino")
+    with tempfile.TemporaryDirectory(prefix="nassuite-openvino-") as scratch:
+        graph, converted = Path(scratch) / "model.onnx", Path(scratch) / "model.xml"
+        graph.write_bytes(onnx_bytes(model, shape))
+        try:
+            openvino.save_model(openvino.Core().read_model(graph), converted, compress_to_fp16=False)
+        except RuntimeError as error:
+            reason = next((line for line in str(error).splitlines() if "not support" in line), str(error))
+            raise InputError(f"--format openvino: {reason.strip().splitlines()[0]}") from error
+        # The weights first: a description without them is no model.
+        for file in ("model.bin", "model.xml"):
+            write_bytes(folder / file, (Path(scratch) / file).read_bytes())
+
+
+def _run_openvino(folder: Path, images: np.ndarray) -> np.ndarray:
+    """In float32: a CPU with bfloat16 would take that unless told otherwise."""
+    openvino: Any = importlib.import_module("openvino")
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": os.cpu_count() or 1}
+    compiled = openvino.Core().compile_model(folder / "model.xml", "CPU", settings)
+    return compiled(images)[0]
+
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format(
+        ("model.onnx",), _write_onnx, lambda folder, images: run_onnx(folder / "model.onnx", images)
+    ),
+    "pt2": Format(("model.pt2",), _write_torch, _run_torch),
+    "openvino": Format(
+        ("model.bin", "model.xml"), _write_openvino, _run_openvino, package="openvino", extra="openvino"
+    ),
+}

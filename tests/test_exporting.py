@@ -1,0 +1,209 @@
+"""nassuite export: the deploy contract, what the card says, and refusals in one line."""
+
+import hashlib
+import json
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import nassuite.formats
+from nassuite.cli import main
+from nassuite.errors import InputError
+from nassuite.exporting import export
+from nassuite.models import Description, save_model
+from nassuite.nn.network import Normalised
+from nassuite.onnx_export import run_onnx
+from nassuite.zoo.create import create_model
+
+NAME = "mobilenet_v2(width_mult=0.1)"
+IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def card_of(folder):
+    return json.loads((folder / "card.json").read_text())
+
+
+def network(classes=1000, channels=3):
+    return create_model("mobilenet_v2", num_classes=classes, in_chans=channels, width_mult=0.1).eval()
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """The folder of a training, but for the training."""
+    folder = tmp_path_factory.mktemp("training")
+    model = Normalised(network(4, 1), (0.4,), (0.3,))
+    labels = ("a", "b", "c", "d")
+    save_model(folder, model, Description(NAME, 4, 1, 24, (0.4,), (0.3,), labels))
+    return folder, model.eval()
+
+
+def test_a_name_becomes_one_file_under_the_contract_with_its_card(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["export", NAME, "--size", "32", "--out", str(out)]) == 0
+    assert "onnx" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} - {".lock"} == {
+        "model.onnx", "labels.txt", "predict.py", "card.json", "card.md",
+    }  # fmt: skip
+    model = onnx.load(out / "model.onnx")
+    (image,), (logits,) = model.graph.input, model.graph.output
+    assert (image.name, logits.name) == ("image", "logits")
+    assert [d.dim_value or "N" for d in image.type.tensor_type.shape.dim] == ["N", 3, 32, 32]
+    assert [d.dim_value or "N" for d in logits.type.tensor_type.shape.dim] == ["N", 1000]
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
+    with torch.no_grad():
+        expected = network()((IMAGES - mean) / std).numpy()
+    np.testing.assert_allclose(run_onnx(out / "model.onnx", IMAGES.numpy()), expected, atol=1e-4)
+    card = card_of(out)
+    assert card["params"] == sum(p.numel() for p in network().parameters())
+    assert card["weights"].startswith("fresh")
+    assert "random" in (out / "card.md").read_text()
+    assert len((out / "labels.txt").read_text().split()) == 1000
+    for name, digest in card["hashes"].items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
+        assert digest in (out / "card.md").read_text()
+
+
+def test_a_training_is_exported_as_it_was_trained(training, tmp_path):
+    folder, model = training
+    exported = export(folder, out=tmp_path / "out", format=("onnx", "pt2"))
+    assert exported.shape == (1, 24, 24)
+    assert set(exported.parity) == {"onnx", "pt2"}
+    assert all(parity.top1_agreement == 1.0 for parity in exported.parity.values())
+    images = torch.rand(5, 1, 24, 24, generator=torch.Generator().manual_seed(1))
+    program = torch.export.load(tmp_path / "out" / "model.pt2").module()
+    with torch.no_grad():
+        expected = model(images)
+        torch.testing.assert_close(program(images), expected, atol=1e-5, rtol=1e-5)
+    found = run_onnx(tmp_path / "out" / "model.onnx", images.numpy())
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+    card = card_of(tmp_path / "out")
+    assert card["labels"] == ["a", "b", "c", "d"]
+    assert card["normalisation"]["mean"] == pytest.approx([0.4])
+    assert card["preprocess"]["size"] == 24
+
+
+def test_weights_of_a_file_are_those_of_the_exported_file(training, tmp_path):
+    folder, model = training
+    out = tmp_path / "out"
+    words = [
+        "export",
+        NAME,
+        "--size",
+        "24",
+        "--classes",
+        "4",
+        "--channels",
+        "1",
+        "--mean",
+        "0.4",
+        "--std",
+        "0.3",
+    ]
+    (tmp_path / "names.txt").write_text("w\nx\ny\nz\n")
+    words += ["--weights", str(folder / "model.safetensors"), "--labels", str(tmp_path / "names.txt")]
+    assert main([*words, "--out", str(out)]) == 0
+    images = torch.rand(2, 1, 24, 24)
+    with torch.no_grad():
+        np.testing.assert_allclose(
+            run_onnx(out / "model.onnx", images.numpy()), model(images).numpy(), atol=1e-4
+        )
+    assert card_of(out)["labels"] == ["w", "x", "y", "z"]
+
+
+def test_a_module_is_taken_as_it_is(tmp_path):
+    module = nn.Sequential(nn.Conv2d(2, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    export(module, out=tmp_path / "out", size=8, channels=2)
+    images = torch.rand(3, 2, 8, 8)
+    with torch.no_grad():
+        expected = module(images).numpy()
+    np.testing.assert_allclose(run_onnx(tmp_path / "out" / "model.onnx", images.numpy()), expected, atol=1e-5)
+    card = card_of(tmp_path / "out")
+    assert card["normalisation"] is None
+    assert card["preprocess"] is None  # images of two channels are in no file
+    assert not (tmp_path / "out" / "predict.py").exists()
+
+
+class Eigen(nn.Module):
+    def forward(self, x):
+        return torch.linalg.eigvalsh(x.mean(1))
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x.flatten(1) if x.sum() > 0 else x.flatten(1) * 2
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x.flatten(1), x
+
+
+def broken(num_classes):
+    raise RuntimeError("no weights\nsecond line")
+
+
+def test_what_cannot_be_exported_names_the_operator_and_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match="eigvalsh"):
+        export(Eigen(), out=tmp_path / "out", size=8)
+    with pytest.raises(InputError, match=r"torch\.export: .*data-dependent"):
+        export(Branching(), out=tmp_path / "branching", size=8, format="pt2")
+    for folder in ("out", "branching"):
+        assert not [path for path in (tmp_path / folder).glob("*") if not path.name.startswith(".")]
+    with pytest.raises(InputError, match="gives tuple for two images"):
+        export(Pair(), out=tmp_path / "pair", size=8)
+    assert not (tmp_path / "pair").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mobilenet_v22", "--size", "32"], "did you mean"),
+        (["timm:nothing"], "--size"),
+        ([f"{__name__}:broken", "--size", "8"], "RuntimeError: no weights"),
+        ([NAME, "--size", "0"], "pixels, from 1 up"),
+        ([NAME, "--size", "32", "--mean", "0.5"], "--mean and --std go together"),
+        ([NAME, "--size", "32", "--mean", "0.5", "--std", "0.5"], "3 numbers each"),
+        ([NAME, "--size", "32", "--weights", "/nowhere.pt"], "no such file"),
+        ([NAME, "--size", "32", "--labels", "/nowhere.txt"], "no file of labels"),
+        (["TRAINING", "--classes", "3"], "has its own"),
+        ([NAME, "--size", "24", "--weights", "TRAINING"], "does not fit"),
+    ],
+)
+def test_refused_in_one_line(words, message, training, tmp_path, capsys):
+    words = [str(training[0]) if word == "TRAINING" else word for word in words]
+    assert main(["export", *words, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_converter_that_is_not_there_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(nassuite.formats.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        InputError, match=r"openvino is not installed here: pip install 'nassuite\[openvino\]'"
+    ):
+        export(NAME, size=32, out=tmp_path / "out", format="openvino")
+    with pytest.raises(InputError, match="--format coreml: expected one of onnx"):
+        export(NAME, size=32, out=tmp_path / "out", format="coreml")
+
+
+@pytest.mark.skipif("openvino" not in sys.modules and not nassuite.formats.importlib.util.find_spec("openvino"),
+                    reason="openvino is not installed")  # fmt: skip
+def test_openvino_agrees_at_every_batch_size(training, tmp_path):
+    exported = export(training[0], out=tmp_path / "out", format="openvino")
+    assert exported.parity["openvino"].top1_agreement == 1.0
+    assert exported.parity["openvino"].max_abs_diff < 1e-4
+    assert {"model.bin", "model.xml"} <= set(card_of(tmp_path / "out")["hashes"])
