@@ -15,8 +15,9 @@ ARGS ?= --budget-ms 20
 search: .venv/.installed
 	$(BIN)/nassuite search $(ARGS)
 
+# One process for each core, each with one thread: tests of one file stay together.
 test: .venv/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: .venv/.installed
 	$(BIN)/python -m pytest -m slow
