@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
 from nassuite.classifying import evaluate_file
 from nassuite.compress.prune import PruneRecord, merged
 from nassuite.errors import InputError
@@ -21,7 +22,7 @@ from nassuite.onnx_export import export_onnx
 from nassuite.progress import Progress
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning_source import Brought
-from nassuite.records import SCHEMA_VERSION, environment, read_json, write_json, write_text
+from nassuite.records import SCHEMA_VERSION, environment, read_json, write_json
 from nassuite.settings import to_table
 
 
@@ -70,7 +71,7 @@ def write_result(
     description = brought.description
     before = PruneRecord.from_json(description.cuts) if description.cuts else None
     save_model(out, pruned, dataclasses.replace(description, cuts=merged(before, record).to_json()))
-    rows, measurements = _rows(
+    rows, measurements, confusion = _rows(
         out, brought, pruned, target=target, meter=meter, progress=progress, seed=settings.seed
     )
     met = True
@@ -81,7 +82,15 @@ def write_result(
         write_json(out / "certificate.json", certificate.to_json())
     elif kind == "speedup":
         met = measurements[0].ratio / measurements[1].ratio >= wanted
-    write_text(out / "labels.txt", "".join(f"{label}\n" for label in brought.data.labels))
+    card = {
+        "model": description.model,
+        "data": brought.data.name,
+        "shape": list(brought.shape),
+        "labels": list(brought.data.labels),
+        "models": [dataclasses.asdict(row) for row in rows],
+        "confusion": confusion,
+    }
+    write_card(out, card, _card_text)
     write_json(
         out / "pruning.json",
         {
@@ -109,8 +118,8 @@ def _rows(
     meter: Meter,
     progress: Progress,
     seed: int,
-) -> tuple[list[Row], list[Measurement]]:
-    """The dense and the pruned model: exported into ``out``, measured, evaluated."""
+) -> tuple[list[Row], list[Measurement], list[list[int]]]:
+    """The dense and the pruned model: exported into ``out``, measured, evaluated; the latter's confusion on test."""
     data, shape = brought.data, brought.shape
     images = next(data.val.batches(256, channels_last=False))[0]
     models = {"dense": brought.model, "pruned": pruned}
@@ -118,9 +127,10 @@ def _rows(
     for model, path in zip(models.values(), paths, strict=True):
         export_onnx(model, path, input_shape=shape, images=images)
     measurements = meter(paths, target, progress=progress, seed=seed)
-    rows = []
+    rows, confusion = [], []
     for (name, model), path, m in zip(models.items(), paths, measurements, strict=True):
         val, test = (evaluate_file(path, split, target=target) for split in (data.val, data.test))
+        confusion = test["confusion"]
         counted = cost(model, shape)
         rows.append(
             Row(
@@ -128,7 +138,34 @@ def _rows(
                 val["accuracy"], test["accuracy"], tuple(test["interval"]),
             )
         )  # fmt: skip
-    return rows, measurements
+    return rows, measurements, confusion
+
+
+def _card_text(card: dict[str, Any]) -> list[str]:
+    dense, pruned = card["models"]
+    low, high = pruned["test_interval"]
+    lines = [
+        f"# {card['model']}, pruned, on {card['data']}",
+        "",
+        *interface_lines(card),
+        "",
+        "| | dense | pruned |",
+        "|---|---:|---:|",
+    ]
+    for what, key, form in (
+        ("parameters", "params", "{:,}"), ("MACs", "macs", "{:,}"), ("p50, ms", "p50_ms", "{:.4g}"),
+        ("p90, ms", "p90_ms", "{:.4g}"), ("validation accuracy", "val", "{:.2%}"), ("test accuracy", "test", "{:.2%}"),
+    ):  # fmt: skip
+        lines.append(f"| {what} | {form.format(dense[key])} | {form.format(pruned[key])} |")
+    return [
+        *lines,
+        "",
+        f"Measured in the same rounds; 95 % interval of the pruned model's test accuracy {low:.2%} to {high:.2%}.",
+        "",
+        *confusion_lines(card["labels"], card["confusion"]),
+        "",
+        *hash_lines(card),
+    ]
 
 
 def read_result(out: Path) -> Pruned:

@@ -86,6 +86,11 @@ def test_a_latency_is_certified_and_a_pruned_model_is_pruned_further(trained, tm
     cuts = json.loads((tmp_path / "out" / "model.json").read_text())["cuts"]
     assert len(cuts["history"]) == len(first.record.history) + len(found.record.history)
     assert cuts["history"][0][0] == first.record.history[0][0]
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["hashes"]["model.onnx"] == sha256_file(tmp_path / "out" / "model.onnx")
+    right = sum(row[n] for n, row in enumerate(card["confusion"]))
+    assert right / sum(map(sum, card["confusion"])) == pytest.approx(found.rows[1].test)
+    assert (tmp_path / "out" / "predict.py").is_file()
 
 
 def test_distillation_moves_the_weights_and_not_the_cuts(trained, tmp_path):
