@@ -15,6 +15,7 @@ from nassuite.models import load_model
 from nassuite.onnx_export import run_onnx
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning import epochs_after, prune_model
+from nassuite.records import sha256_file
 from nassuite.run_directory import RunDirectory
 from nassuite.train_settings import TrainSettings
 from nassuite.training import train_model
