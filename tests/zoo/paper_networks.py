@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 
@@ -399,3 +400,68 @@ class AlignedXception(nn.Module):
         for number in (3, 4, 5):
             x = F.relu(getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(x)))
         return low, x
+
+
+class DWCB(nn.Module):
+    """Horizon's three kinds of block; ``kernel`` is given where it alternates."""
+
+    def __init__(
+        self, width: int, hidden: int, *, groups: int = 1, kernel: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__()
+        rows, columns = kernel or (3, 3)
+        depthwise: list[nn.Module] = [
+            nn.Conv2d(width, width, (rows, columns), 1, (rows // 2, columns // 2), groups=width),
+            nn.BatchNorm2d(width),
+        ]
+        first = nn.Conv2d(width, hidden, 1, groups=groups)
+        self.dwconv = nn.Sequential(nn.Sequential(*depthwise)) if kernel else nn.Sequential(*depthwise)
+        self.pwconv1 = nn.Sequential(first, nn.GELU()) if kernel else first
+        self.act = nn.Identity() if kernel else nn.GELU()
+        self.pwconv2 = nn.Conv2d(hidden, width, 1)
+        self.layer_scale = nn.Module()
+        self.layer_scale.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.pwconv2(self.act(self.pwconv1(self.dwconv(x))))
+        return x + y * self.layer_scale.weight[:, None, None]
+
+
+class HENetTinyE(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (48, 96, 192, 384)
+        self.patch_embed = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU())
+                for a, b in ((3, 24), (24, 48))
+            )
+        )
+        blocks = (
+            [DWCB(48, 96) for _ in range(3)],
+            [DWCB(96, 192, groups=2) for _ in range(3)],
+            [DWCB(192, 384, kernel=(5, 1) if n % 2 else (1, 5)) for n in range(8)],
+            [DWCB(384, 1152) for _ in range(6)],
+        )
+        self.stages = nn.ModuleList()
+        for row in blocks:
+            stage = nn.Module()
+            stage.block = nn.Sequential(*row)
+            self.stages.append(stage)
+        self.downsample_block = nn.ModuleList()
+        for a, b in itertools.pairwise(widths):
+            down = nn.Module()
+            down.proj = nn.Sequential(nn.Conv2d(a, b, 2, 2), nn.BatchNorm2d(b))
+            self.downsample_block.append(down)
+        self.norm = nn.BatchNorm2d(384)
+        self.feature_mix_layer = nn.Sequential(*conv_bn(384, 1024), nn.GELU())
+        self.head = nn.Linear(1024, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x)
+        for number, stage in enumerate(self.stages):
+            x = stage.block(x)
+            if number < len(self.downsample_block):
+                x = self.downsample_block[number].proj(x)
+        x = self.feature_mix_layer(self.norm(x).mean((2, 3), keepdim=True))
+        return self.head(x.flatten(1))

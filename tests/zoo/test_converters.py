@@ -83,6 +83,7 @@ PAPERS = [
     (lambda: papers.ShuffleNet((240, 480, 960), stem=24, groups=3), "shufflenet_v1", {"form": "megvii"}, 64),
     (papers.AdderResNet20, "adder_resnet20", {}, 16),
     (papers.CondenseNet86, "condensenet86_cifar", {}, 16),
+    (papers.HENetTinyE, "henet_tinye", {}, 64),
 ]
 
 

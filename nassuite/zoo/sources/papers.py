@@ -85,7 +85,30 @@ GATED = paired(
     "gate.1 conv.0.conv conv.0.bn conv.1",
 )
 
+HENET_BLOCK = paired(
+    "dwconv.0 dwconv.1 pwconv1 pwconv2 layer_scale", "depthwise.conv depthwise.bn expand project scale"
+)
+# AltDWCB has its depthwise convolution in one more list, and the activation beside its first pointwise one.
+HENET_ALT_BLOCK = paired(
+    "dwconv.0.0 dwconv.0.1 pwconv1.0 pwconv2 layer_scale", "depthwise.conv depthwise.bn expand project scale"
+)
+
 PAPERS: tuple[Source, ...] = (
+    Source(
+        "Horizon Robotics' HENet",
+        (r"patch_embed\.1\.0", r"stages\.0\.block\.0\.dwconv"),
+        paired(
+            "patch_embed.0.0 patch_embed.0.1 patch_embed.1.0 patch_embed.1.1 norm feature_mix_layer.0 "
+            "feature_mix_layer.1 head",
+            "stages.stem.conv stages.stem.bn stages.stage1.0.conv stages.stage1.0.bn head.norm head.mix.conv "
+            "head.mix.bn head.classifier",
+        ),
+        (
+            Blocks(r"stages\.\d+\.block\.\d+", (HENET_BLOCK, HENET_ALT_BLOCK), r"stages\.stage\d+\.[1-9]\d*"),
+            Blocks(r"downsample_block\.\d+", (paired("proj.0 proj.1", "conv bn"),), r"stages\.stage[2-4]\.0"),
+        ),
+        prefix="backbone.",
+    ),
     Source(
         "akamaster's or kuangliu's CIFAR ResNet",
         (r"conv1\.weight", r"layer1\.0\.conv1", r"linear\."),
