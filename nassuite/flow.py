@@ -85,9 +85,11 @@ class Flow:
 
     @cached_property
     def supernet(self) -> Supernet:
-        """With trained weights where there are some."""
+        """With trained weights where there are some, else with those that it is to start from."""
         supernet = Supernet(self.space, self.interface, seed=self.settings.seed)
-        found = FileCheckpoints(self.run.supernet).load()
+        found = (
+            FileCheckpoints(self.run.supernet).load() or FileCheckpoints(self.run.initial_supernet).load()
+        )
         if found:
             state = {k.removeprefix("model."): v for k, v in found.tensors.items() if k.startswith("model.")}
             try:

@@ -40,6 +40,11 @@ class RunDirectory:
         return self.root / "supernet" / "checkpoint.safetensors"
 
     @property
+    def initial_supernet(self) -> Path:
+        """The weights that the supernet's training starts from, where those are another run's."""
+        return self.root / "supernet" / "initial.safetensors"
+
+    @property
     def samples(self) -> Path:
         return self.root / "latency" / "samples.jsonl"
 

@@ -24,9 +24,10 @@ from nassuite.hand_over import BudgetResult, deploy_budgets, draw
 from nassuite.latency.meter import Meter, measure
 from nassuite.progress import Progress
 from nassuite.records import environment, write_bytes
-from nassuite.run_directory import FileCheckpoints, RunDirectory
+from nassuite.run_directory import RunDirectory
 from nassuite.settings import Settings
 from nassuite.stages import calibrate, measure_finalists, train_shared_weights
+from nassuite.starting import check_initial, start_from, trained_supernet
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def search(
     out: Path,
     resume: bool = False,
     reuse: Path | None = None,
+    init: Path | None = None,
     meter: Meter = measure,
     progress: Progress | None = None,
     command: Sequence[str] | None = None,
@@ -55,8 +57,8 @@ def search(
     """Searches, compresses and deploys for every budget of ``settings``, into the run directory ``out``.
 
     ``resume`` continues the run in ``out`` with the settings that it began with. ``reuse`` is
-    another run whose supernet and latency samples serve this one. ``meter`` stands in for the
-    measurement in tests. Raises InputError for anything wrong with the input.
+    another run whose supernet and latency samples serve this one; ``init`` one whose supernet's weights this
+    one's begins with. ``meter`` stands in for the measurement in tests. Raises InputError for anything wrong with the input.
     """
     progress = progress or Progress()
     run = RunDirectory(out)
@@ -67,6 +69,8 @@ def search(
             flow = prepare(run, settings, progress=progress, meter=meter)
             _refuse_other_ground(flow, facts)
             return _follow(flow, facts)
+    if init is not None and reuse is not None:
+        raise InputError("--from takes another run's supernet as it is, --init trains it further: give one")
     if settings is None or not settings.budget_ms:
         raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
     # Everything is checked before anything is written: what was refused leaves no directory behind.
@@ -76,6 +80,9 @@ def search(
     if reuse is not None:
         facts["reused"] = str(reuse.resolve())
         flow.settings = _adopted_settings(flow, RunDirectory(reuse), facts)
+    if init is not None:
+        facts["initial"] = str(init.resolve())
+        check_initial(flow, RunDirectory(init))
     run.create()
     with run.locked():
         run.write_settings(flow.settings, facts)
@@ -87,6 +94,8 @@ def _follow(flow: Flow, facts: dict[str, Any]) -> Outcome:
     run = flow.run
     if "reused" in facts:
         _copy_reused(flow, RunDirectory(Path(facts["reused"])), facts)
+    if "initial" in facts:
+        start_from(flow, RunDirectory(Path(facts["initial"])))
     with run.stage("latency"):
         calibrate(flow)
     with run.stage("supernet"):
@@ -109,6 +118,8 @@ def _facts(flow: Flow, command: Sequence[str] | None) -> dict[str, Any]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "data_digest": flow.data.digest,
         "space_digest": flow.space.digest,
+        "resolution": list(flow.space.resolution),
+        "classes": list(flow.data.labels),
         "target": flow.target.key,
         "environment": _without_none(environment()),
     }
@@ -151,10 +162,7 @@ def _adopted_settings(flow: Flow, other: RunDirectory, facts: dict[str, Any]) ->
                 f"--from {other.root}: its {name} is not this run's ({getattr(theirs, name)}, here "
                 f"{getattr(flow.settings, name)}); a supernet serves only the {name} it was trained for"
             )
-    if FileCheckpoints(other.supernet).load() is None or "supernet" not in other.stages_done():
-        raise InputError(
-            f"--from {other.root}: its supernet is not trained yet; continue it with --resume first"
-        )
+    trained_supernet(other, "--from")
     trained = ("epochs", "batch_size", "lr", "seed")
     return replace(flow.settings, **{name: getattr(theirs, name) for name in trained})
 

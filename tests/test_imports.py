@@ -41,7 +41,7 @@ ORDER = [
     {"comparing", "prune_api", "sensitivity", "distilling"},
     {"flow"},
     {"stages"},
-    {"exploring", "hand_over", "auditing"},
+    {"exploring", "hand_over", "auditing", "starting"},
     {"study"},
     {"terminal"},
     {"terminal_models", "terminal_cost"},

@@ -32,6 +32,10 @@ def add(commands: Any) -> None:
         "--from", dest="reuse", type=Path, metavar="RUN", help="reuse RUN's supernet and latency samples"
     )
     search.add_argument(
+        "--init", type=Path, metavar="RUN",
+        help="begin with the weights of RUN's supernet, of the same space; other classes get a new head",
+    )  # fmt: skip
+    search.add_argument(
         "--no-latency-cache", action="store_true",
         help="measure every architecture for the predictor anew, also those that earlier runs measured here",
     )  # fmt: skip
@@ -42,7 +46,9 @@ def _search(arguments: argparse.Namespace) -> int:
     given = given_settings(arguments, Settings)
     if arguments.resume is not None:
         extra = [flag(name) for name in given if name != "budget_ms"]
-        others = {"--out": arguments.out, "--from": arguments.reuse, "--study": arguments.study}
+        others = {
+            "--out": arguments.out, "--from": arguments.reuse, "--init": arguments.init, "--study": arguments.study
+        }  # fmt: skip
         extra += [name for name, value in others.items() if value is not None]
         if extra:
             raise InputError(f"--resume goes on with the run's own settings: leave out {', '.join(extra)}")
@@ -61,7 +67,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from nassuite.terminal import print_outcome
 
     outcome = search(
-        settings, out=out, resume=arguments.resume is not None, reuse=arguments.reuse,
+        settings, out=out, resume=arguments.resume is not None, reuse=arguments.reuse, init=arguments.init,
         command=["nassuite", *arguments.command_line], expected_budgets=given.get("budget_ms"),
         meter=measure if arguments.no_latency_cache else CachedMeter(measure, progress=arguments.progress),
         progress=arguments.progress,
