@@ -21,6 +21,7 @@ from nassuite.latency.certificate import Certificate, certify
 from nassuite.latency.choice import agreement, logits_in
 from nassuite.latency.cost import cost
 from nassuite.latency.features import VECTOR_CHANNELS
+from nassuite.latency.footprint import Limit, exceeded
 from nassuite.latency.meter import Meter
 from nassuite.latency.target import Target
 from nassuite.metrics import binomial_interval, confusion_matrix, score
@@ -49,7 +50,7 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Variant:
-    """One exported file of a winner, and what validation and the meter say of it."""
+    """One exported file of a winner, and what validation and the meter say of it; ``exceeds``: which limits it is over."""
 
     name: str
     path: Path
@@ -58,6 +59,7 @@ class Variant:
     val_score: float
     certificate: Certificate | None = None
     notes: str = ""
+    exceeds: tuple[str, ...] = ()
 
 
 def choose_teacher(supernet: Supernet, batches: Sequence[Tensor], val: Split, *, metric: str) -> Teacher:
@@ -189,6 +191,16 @@ def scored_in(
     return scored
 
 
+def limited(
+    variants: Sequence[Variant], limits: Sequence[Limit], shape: tuple[int, int, int]
+) -> list[Variant]:
+    """The same, each with the limits that its file is over."""
+    return [
+        replace(variant, exceeds=exceeded(limits, variant.path, variant.network, shape))
+        for variant in variants
+    ]
+
+
 def certify_variants(
     variants: Sequence[Variant], budget_ms: float, meter: Meter, target: Target, *,
     percentile: int, confidence: float, progress: Progress, seed: int,
@@ -212,13 +224,14 @@ def certify_variants(
 
 
 def choose_variant(variants: Sequence[Variant]) -> Variant | None:
-    """The one that validation prefers among those whose certificate is a pass; the faster of equals."""
+    """The one that validation prefers among those whose certificate is a pass, within all limits; the faster of equals."""
 
     def preference(variant: Variant) -> tuple[float, float]:
         assert variant.certificate is not None
         return variant.val_score, -variant.certificate.percentile_ms
 
     passing = [v for v in variants if v.certificate is not None and v.certificate.verdict == "pass"]
+    passing = [v for v in passing if not v.exceeds]
     return max(passing, key=preference, default=None)
 
 
@@ -260,7 +273,7 @@ def variant_record(
         "test": test,
         "parity": variant.parity.to_json(),
         "chosen": chosen,
-        "notes": variant.notes,
+        "notes": "; ".join(filter(None, [variant.notes, *variant.exceeds])),
     }
 
 

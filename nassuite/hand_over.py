@@ -62,7 +62,7 @@ def deploy_budget(flow: Flow, budget: float) -> BudgetResult:
         percentile = f"p{flow.settings.percentile}_ms"
         fastest = min(card["variants"], key=lambda variant: variant[percentile])
         message = (
-            f"no variant of the winner keeps {budget:g} ms: the fastest, {fastest['name']}, "
+            f"no variant of the winner keeps {budget:g} ms{_limits(flow)}: the fastest, {fastest['name']}, "
             f"{_over(fastest[percentile], budget)}"
         )
     return BudgetResult(budget, folder, chosen, tuple(card["variants"]), message)
@@ -79,6 +79,8 @@ def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
         dense, pruned, arch, flow.data, folder, metric=settings.metric, progress=flow.progress
     )
     variants = deploy.scored_in(flow.target, variants, arch, flow.data, metric=settings.metric)
+    shape = (flow.data.in_chans, arch.resolution, arch.resolution)
+    variants = deploy.limited(variants, flow.limits, shape)
     variants = deploy.certify_variants(
         variants, budget, flow.meter, flow.target, percentile=settings.percentile,
         confidence=settings.confidence, progress=flow.progress, seed=settings.seed,
@@ -164,13 +166,20 @@ def draw(flow: Flow, results: Sequence[BudgetResult]) -> None:
 
 def _miss(flow: Flow, budget: float) -> str:
     """Why a budget has no winner: the fastest of all that was measured, and by how much it misses."""
-    measured = [(f["latency_ms"], f["arch"]) for f in _finalists(flow, budget)["finalists"]]
-    latencies = normalised_ms(flow.samples)
-    measured += [(ms, sample.arch.to_json()) for ms, sample in zip(latencies, flow.samples, strict=True)]
-    fastest, arch = min(measured, key=lambda pair: pair[0])
-    return (
-        f"no architecture keeps {budget:g} ms: the fastest, {Arch.from_json(arch)}, {_over(fastest, budget)}"
-    )
+    finalists = [f for f in _finalists(flow, budget)["finalists"] if not f.get("exceeds")]
+    measured = [(f["latency_ms"], Arch.from_json(f["arch"])) for f in finalists]
+    timed = zip(normalised_ms(flow.samples), flow.samples, strict=True)
+    measured += [(ms, sample.arch) for ms, sample in timed]
+    within = [(ms, arch) for ms, arch in measured if all(over <= 0 for over in flow.excess(arch).values())]
+    missed = f"no architecture keeps {budget:g} ms{_limits(flow)}"
+    if not within:
+        return f"{missed}: none that was measured keeps the limits beside the latency"
+    fastest, arch = min(within, key=lambda pair: pair[0])
+    return f"{missed}: the fastest, {arch}, {_over(fastest, budget)}"
+
+
+def _limits(flow: Flow) -> str:
+    return "".join(f" with {limit}" for limit in flow.limits)
 
 
 def _over(latency_ms: float, budget: float) -> str:

@@ -19,6 +19,10 @@ from nassuite.resources import find_toml, shipped_names
 SUPERNET_SETTINGS = ("size", "train_images", "class_weights", "epochs", "batch_size", "lr", "seed")
 """What a supernet depends on, beside its data and space."""
 
+QUANTITIES = ("params", "macs", "memory", "size")
+LIMITS = {"max_params": ("params", 1.0), "max_size_mb": ("size", 1e6), "max_memory_mb": ("memory", 1e6)}
+"""Setting to what it limits, and the unit that it is given in."""
+
 ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-cuda", "openvino")
 TORCH_RUNTIMES = ("torch", "torch-compile")
 PRECISIONS = ("f32", "tf32", "bf16", "f16")
@@ -70,6 +74,18 @@ class Settings:
     finetune_epochs: int | None = option(None, "epochs of distillation of a winner (default: fits the data)")
     prune: float = option(0.3, "fraction of the winner's inner channels that pruning removes")
     prune_epochs: int | None = option(None, "epochs of distillation after pruning (default: a third)")
+    max_params: int | None = option(None, "the most parameters that a model may have")
+    max_size_mb: float | None = option(
+        None, "the most megabytes (10^6 bytes) that a model's fp32 ONNX file may have"
+    )
+    max_memory_mb: float | None = option(
+        None, "the most megabytes that a model's activations may take at once, for one image"
+    )
+    minimise: str | None = option(
+        None,
+        "a third objective; it decides between models that accuracy cannot tell apart",
+        choices=QUANTITIES,
+    )
     baselines: str | None = option(
         None, "folder of a zoo compare on the same images, to draw the report against"
     )
@@ -168,6 +184,12 @@ def _check(settings: Settings) -> None:
         raise InputError(
             f"--predicted-confidence {settings.predicted_confidence:g}: expected 0.5 or more and less than 1"
         )
+    for name in LIMITS:
+        value = getattr(settings, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise InputError(f"{flag(name)} {value:g}: expected a positive number")
+    if settings.minimise and settings.sampler == "guided":
+        raise InputError("--minimise is a third objective, --sampler guided takes two: leave out one of them")
     if not (math.isfinite(settings.lr) and settings.lr > 0):
         raise InputError(f"--lr {settings.lr:g}: expected a positive number")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from nassuite.latency.calibrate import Sample
 from nassuite.latency.certificate import certify
 from nassuite.latency.choosing import collect
 from nassuite.latency.cost import cost
-from nassuite.latency.features import layers
+from nassuite.latency.footprint import exceeded, measured, predicted
 from nassuite.latency.meter import Measurement, normalised_ms
 from nassuite.metrics import score
 from nassuite.records import append_jsonl, write_json
@@ -102,7 +102,7 @@ def measure_finalists(flow: Flow) -> None:
     if flow.run.finalists.exists():
         return
     budgets = flow.settings.budget_ms
-    measured: dict[int, Measured] = {}
+    known: dict[int, Measured] = {}
     entries: dict[str, Any] = {}
     # Each round reaches lower, should the predictor have been too hopeful.
     for reach in (1.0, 0.92, 0.8, 0.6):
@@ -113,24 +113,33 @@ def measure_finalists(flow: Flow) -> None:
             for e in nominate(
                 flow.evaluated, budget * reach, FINALISTS, margin=flow.margin,
                 images=min(SEARCH_VAL_IMAGES, len(flow.data.val)),
-                macs=lambda arch: sum(layer.macs for layer in layers(arch, flow.data.in_chans)),
+                preference=_preference(flow),
             )
         }  # fmt: skip
-        new = [e for number, e in nominated.items() if number not in measured]
-        measured |= {m.evaluation.number: m for m in _measure(flow, new)}
+        new = [e for number, e in nominated.items() if number not in known]
+        known |= {m.evaluation.number: m for m in _measure(flow, new)}
         for budget in lacking:
-            entries[f"{budget:g}"] = _held_to(flow, measured.values(), budget)
+            entries[f"{budget:g}"] = _held_to(flow, known.values(), budget)
     write_json(flow.run.finalists, entries)
+
+
+def _preference(flow: Flow) -> Callable[[Arch], float]:
+    """What decides between architectures that accuracy cannot tell apart: the more, the better."""
+    if flow.settings.minimise:
+        return lambda arch: -flow.minimised(arch)
+    return lambda arch: predicted("macs", arch, flow.interface)
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """An exported architecture, and what it says of the validation images."""
+    """An exported architecture, and what it says of the validation images; ``cost`` and ``exceeds`` as of a Finalist."""
 
     evaluation: Evaluation
     macs: int
     measurement: Measurement
     logits: np.ndarray
+    cost: float | None
+    exceeds: tuple[str, ...]
 
 
 def _measure(flow: Flow, nominated: Sequence[Evaluation]) -> list[Measured]:
@@ -141,22 +150,29 @@ def _measure(flow: Flow, nominated: Sequence[Evaluation]) -> list[Measured]:
         for evaluation, path in zip(nominated, paths, strict=True):
             flow.export(evaluation.arch, path)
         measurements = flow.meter(paths, flow.target, progress=flow.progress, seed=flow.settings.seed)
-    found = []
-    for evaluation, measurement in zip(nominated, measurements, strict=True):
-        network = recalibrated(flow.supernet, evaluation.arch, flow.recalibration_batches)
-        batches = (x for x, _ in flow.data.val.batches(512, device=flow.device))
-        logits = predict(network, batches, evaluation.arch.resolution).cpu().numpy()
-        shape = (flow.data.in_chans, evaluation.arch.resolution, evaluation.arch.resolution)
-        found.append(Measured(evaluation, cost(network, shape).macs, measurement, logits))
-    return found
+        return [_judged(flow, *of_one) for of_one in zip(nominated, paths, measurements, strict=True)]
 
 
-def _held_to(flow: Flow, measured: Iterable[Measured], budget: float) -> dict[str, Any]:
+def _judged(flow: Flow, evaluation: Evaluation, path: Path, measurement: Measurement) -> Measured:
+    """All that is known of an architecture that was exported to ``path``."""
+    network = recalibrated(flow.supernet, evaluation.arch, flow.recalibration_batches)
+    batches = (x for x, _ in flow.data.val.batches(512, device=flow.device))
+    logits = predict(network, batches, evaluation.arch.resolution).cpu().numpy()
+    shape = (flow.data.in_chans, evaluation.arch.resolution, evaluation.arch.resolution)
+    minimise = flow.settings.minimise
+    return Measured(
+        evaluation, cost(network, shape).macs, measurement, logits,
+        cost=measured(minimise, path, network, shape) if minimise else None,
+        exceeds=exceeded(flow.limits, path, network, shape),
+    )  # fmt: skip
+
+
+def _held_to(flow: Flow, known: Iterable[Measured], budget: float) -> dict[str, Any]:
     """The finalists of one budget, and which of them wins."""
     settings = flow.settings
     labels = flow.data.val.labels.numpy()
     finalists = []
-    for m in measured:
+    for m in known:
         certificate = certify(
             m.measurement, budget, percentile=settings.percentile, confidence=settings.confidence
         )
@@ -167,10 +183,12 @@ def _held_to(flow: Flow, measured: Iterable[Measured], budget: float) -> dict[st
                 accuracy=score(m.logits, labels, metric=settings.metric),
                 correct=m.logits.argmax(1) == labels,
                 latency_ms=certificate.percentile_ms,
-                passes=certificate.verdict == "pass",
+                passes=certificate.verdict == "pass" and not m.exceeds,
                 p50_ms=m.measurement.p50_ms,
                 p90_ms=m.measurement.p90_ms,
                 aa_ratio=max(m.measurement.aa_ratios, key=lambda ratio: abs(ratio - 1)),
+                cost=m.cost,
+                exceeds=m.exceeds,
             )
         )
     winner = choose_winner(finalists)

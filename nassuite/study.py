@@ -76,6 +76,7 @@ def search(
     # Everything is checked before anything is written: what was refused leaves no directory behind.
     run.check_new()
     flow = prepare(run, settings, progress=progress, meter=meter)
+    flow.check_limits()
     facts = _facts(flow, command)
     if reuse is not None:
         facts["reused"] = str(reuse.resolve())

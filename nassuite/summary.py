@@ -78,6 +78,7 @@ def report_content(inputs: Inputs) -> c.ReportContent:
             params=cost_of(e.arch).params,
             feasible=tuple(e.latency_ms <= budget for budget in settings.budget_ms),
             measured_ms=measured.get(e.number),
+            cost=e.cost,
         )
         for e in inputs.evaluated
     )

@@ -21,7 +21,9 @@ REACH = 1.03
 class Finalist:
     """A measured architecture. ``correct`` says for each validation image whether it was right.
 
-    ``latency_ms`` is the percentile that the budget asks for, ``passes`` the certificate's verdict on it.
+    ``latency_ms`` is the percentile that the budget asks for; ``passes`` says that the certificate does and that the
+    file keeps all other limits (``exceeds`` names those that it does not). ``cost`` is what else is minimised,
+    measured.
     """
 
     evaluation: Evaluation
@@ -33,6 +35,8 @@ class Finalist:
     p50_ms: float
     p90_ms: float
     aa_ratio: float
+    cost: float | None = None
+    exceeds: tuple[str, ...] = ()
 
 
 def nominate(
@@ -41,14 +45,14 @@ def nominate(
     count: int,
     *,
     images: int,
-    macs: Callable[[Arch], float],
+    preference: Callable[[Arch], float],
     margin: float = 1.0,
 ) -> list[Evaluation]:
     """``count`` architectures in reach of the budget, the most accurate first; the fastest where none is.
 
-    Half of them are those of most MACs among all that are within one standard error of the best: what cannot
-    be told apart on ``images`` validation images is told apart by ``choose_winner``'s rule. The other half
-    are the most accurate of the rest. With a ``margin`` above 1, predictions have to be that factor under the
+    Half of them are those of most ``preference`` among all that are within one standard error of the best: what
+    cannot be told apart on ``images`` validation images is told apart by ``choose_winner``'s rule, which is
+    MACs, or less of what is minimised. The other half are the most accurate of the rest. With a ``margin`` above 1, predictions have to be that factor under the
     budget.
     """
     limit_ms = budget_ms * REACH if margin == 1.0 else budget_ms / margin
@@ -59,7 +63,7 @@ def nominate(
     best = ranked[0].accuracy
     noise = math.sqrt(max(0.0, best * (1 - best)) / images)
     close = [e for e in ranked if e.accuracy >= best - noise]
-    large = {e.number for e in sorted(close, key=lambda e: -macs(e.arch))[: count // 2]}
+    large = {e.number for e in sorted(close, key=lambda e: -preference(e.arch))[: count // 2]}
     others = [e.number for e in ranked if e.number not in large][: count - len(large)]
     return [e for e in ranked if e.number in large or e.number in others]
 
@@ -86,14 +90,15 @@ def choose_winner(finalists: Sequence[Finalist]) -> Finalist | None:
     """The most accurate that passes; the one of most MACs among those that are within noise of it.
 
     Weights of a supernet are far from trained, and hide what a larger network gains by its own training:
-    where they cannot tell two apart, MACs are known to rank better than they do.
+    where they cannot tell two apart, MACs are known to rank better than they do. Where something else is
+    minimised, the user has said what decides: the least of that.
     """
     passing = [f for f in finalists if f.passes]
     if not passing:
         return None
     best = max(passing, key=lambda f: f.accuracy)
     equals = [f for f in passing if within_noise(best.correct, f.correct)]
-    return max(equals, key=lambda f: (f.macs, f.accuracy))
+    return max(equals, key=lambda f: (f.macs if f.cost is None else -f.cost, f.accuracy))
 
 
 def to_json(finalist: Finalist) -> dict[str, Any]:
@@ -109,4 +114,6 @@ def to_json(finalist: Finalist) -> dict[str, Any]:
         "p50_ms": finalist.p50_ms,
         "p90_ms": finalist.p90_ms,
         "aa_ratio": finalist.aa_ratio,
+        "cost": finalist.cost,
+        "exceeds": list(finalist.exceeds),
     }

@@ -18,11 +18,13 @@ def evaluation(number: int, accuracy: float, latency_ms: float) -> Evaluation:
     return Evaluation(number, ARCH, accuracy, latency_ms)
 
 
-def finalist(correct: np.ndarray, latency_ms: float, *, passes: bool = True, macs: int = 1) -> Finalist:
+def finalist(
+    correct: np.ndarray, latency_ms: float, *, passes: bool = True, macs: int = 1, cost: float | None = None
+) -> Finalist:
     accuracy = float(correct.mean())
     return Finalist(
         evaluation(0, accuracy, latency_ms), macs, accuracy, correct, latency_ms, passes,
-        p50_ms=latency_ms, p90_ms=latency_ms * 1.1, aa_ratio=1.0,
+        p50_ms=latency_ms, p90_ms=latency_ms * 1.1, aa_ratio=1.0, cost=cost,
     )  # fmt: skip
 
 
@@ -38,7 +40,7 @@ evaluated = st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 10)), min_size=1,
 
 @given(evaluated, st.floats(0.1, 10), st.integers(1, 8))
 def test_nominees_are_in_reach_and_the_most_accurate_is_one(found, budget_ms, count):
-    nominees = nominate(found, budget_ms, count, images=100, macs=lambda arch: 1.0)
+    nominees = nominate(found, budget_ms, count, images=100, preference=lambda arch: 1.0)
     reachable = [e for e in found if e.latency_ms <= budget_ms * REACH]
     assert len(nominees) == min(count, len(reachable) or len(found))
     if reachable:
@@ -52,12 +54,12 @@ def test_nominees_are_in_reach_and_the_most_accurate_is_one(found, budget_ms, co
 
 def test_just_over_the_budget_is_nominated_too():
     found = [evaluation(0, 0.9, 1.0), evaluation(1, 0.95, 1.029), evaluation(2, 0.99, 1.031)]
-    assert [e.number for e in nominate(found, 1.0, 5, images=1000, macs=lambda arch: 1.0)] == [1, 0]
+    assert [e.number for e in nominate(found, 1.0, 5, images=1000, preference=lambda arch: 1.0)] == [1, 0]
 
 
 def test_with_a_margin_predictions_have_to_be_that_far_under_the_budget():
     found = [evaluation(0, 0.9, 0.94), evaluation(1, 0.95, 0.96), evaluation(2, 0.99, 1.02)]
-    nominees = nominate(found, 1.0, 5, images=1000, macs=lambda arch: 1.0, margin=1.05)
+    nominees = nominate(found, 1.0, 5, images=1000, preference=lambda arch: 1.0, margin=1.05)
     assert [e.number for e in nominees] == [0]
 
 
@@ -67,7 +69,7 @@ def test_half_of_the_nominees_are_the_largest_within_noise():
         Evaluation(n, dataclasses.replace(ARCH, head=HeadSpec(8 * (n + 1))), accuracy, 1.0)
         for n, accuracy in enumerate((0.80, 0.799, 0.798, 0.79, 0.785, 0.77))
     ]
-    nominees = nominate(found, 1.0, 4, images=400, macs=lambda arch: arch.head.width)
+    nominees = nominate(found, 1.0, 4, images=400, preference=lambda arch: arch.head.width)
     assert [e.number for e in nominees] == [0, 1, 3, 4]
 
 
@@ -144,3 +146,9 @@ def test_json():
     value = json.loads(json.dumps(to_json(finalist(right(900), 0.5))))
     assert Arch.from_json(value["arch"]) == ARCH
     assert (value["val_accuracy"], value["latency_ms"], value["passes"]) == (0.9, 0.5, True)
+
+
+def test_what_is_minimised_decides_between_equals_only():
+    equal = [finalist(right(900), 1.0, macs=9, cost=7.0), finalist(right(900), 1.0, macs=1, cost=5.0)]
+    worse = finalist(right(500), 1.0, macs=1, cost=1.0)
+    assert choose_winner([*equal, worse]) is equal[1]
