@@ -29,6 +29,7 @@ from nassuite.nn.network import Network
 from nassuite.nn.supernet import Supernet
 from nassuite.onnx_export import Parity, export_onnx, onnx_parity, run_onnx
 from nassuite.progress import Progress
+from nassuite.search.finalists import reward
 from nassuite.spec import Arch
 from nassuite.train.distill import SoftLabels, train_network
 from nassuite.train.loop import Checkpoints, TrainConfig
@@ -223,15 +224,25 @@ def certify_variants(
     return certified
 
 
-def choose_variant(variants: Sequence[Variant]) -> Variant | None:
-    """The one that validation prefers among those whose certificate is a pass, within all limits; the faster of equals."""
+def choose_variant(variants: Sequence[Variant], *, soft: bool = False) -> Variant | None:
+    """The one that validation prefers among those whose certificate is a pass, within all limits; the faster of equals.
+
+    Where the budget is ``soft``, the one of most reward (``search.finalists.reward``) among those within the limits.
+    """
 
     def preference(variant: Variant) -> tuple[float, float]:
         assert variant.certificate is not None
-        return variant.val_score, -variant.certificate.percentile_ms
+        latency_ms = variant.certificate.percentile_ms
+        value = variant.val_score
+        if soft:
+            value = reward(value, latency_ms, variant.certificate.budget_ms)
+        return value, -latency_ms
 
-    passing = [v for v in variants if v.certificate is not None and v.certificate.verdict == "pass"]
-    passing = [v for v in passing if not v.exceeds]
+    passing = [
+        v
+        for v in variants
+        if v.certificate is not None and not v.exceeds and (soft or v.certificate.verdict == "pass")
+    ]
     return max(passing, key=preference, default=None)
 
 

@@ -21,7 +21,7 @@ from nassuite.latency.choice import AUTO, chosen_target
 from nassuite.latency.choosing import arrays
 from nassuite.latency.devices import StoredMeter
 from nassuite.latency.features import features
-from nassuite.latency.footprint import Limit, predicted
+from nassuite.latency.footprint import Limit, ordering, predicted
 from nassuite.latency.meter import Meter, measure, normalised_ms
 from nassuite.latency.predictor import Predictor, fit_predictor
 from nassuite.latency.remote import meter_of
@@ -172,7 +172,7 @@ class Flow:
         """For each limit, the architecture that is predicted to have least of what it limits."""
 
         def least_of(quantity: str) -> Arch:
-            return smallest(self.space, lambda arch: predicted(quantity, arch, self.interface))
+            return smallest(self.space, lambda arch: ordering(quantity, arch, self.interface))
 
         return tuple(least_of(limit.quantity) for limit in self.limits)
 
@@ -204,8 +204,18 @@ class Flow:
             epochs, self.settings.batch_size, lr, seed=seed, augment=default_augment(self.data)
         )
 
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """In milliseconds; those of a search of the whole front are known as soon as that has ended."""
+        return self.run.budgets_ms(self.settings)
+
+    @property
+    def hard_budgets(self) -> tuple[float, ...]:
+        """Those that a search need not look beyond."""
+        return self.settings.budget_ms if self.settings.objective == "budget" else ()
+
     def notes(self) -> list[str]:
-        return budget_notes(self.settings.budget_ms, normalised_ms(self.samples))
+        return budget_notes(self.hard_budgets, normalised_ms(self.samples))
 
 
 def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter: Meter = measure) -> Flow:

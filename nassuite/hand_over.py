@@ -25,7 +25,10 @@ from nassuite.train.recalibrate import predict, recalibrated
 
 @dataclass(frozen=True)
 class BudgetResult:
-    """What a budget led to. ``chosen`` is a variant's record, None where nothing keeps the budget."""
+    """What a budget led to. ``chosen`` is a variant's record, None where nothing keeps the budget.
+
+    With ``--objective mnas`` the chosen one may be over it; then ``message`` says so.
+    """
 
     budget_ms: float
     folder: Path | None
@@ -37,7 +40,7 @@ class BudgetResult:
 def deploy_budgets(flow: Flow) -> tuple[BudgetResult, ...]:
     """``deploy_budget`` for each; raises DeviceNeeded once, with all that one walk to a device can bring."""
     results, needed = [], []
-    for budget in flow.settings.budget_ms:
+    for budget in flow.budgets:
         try:
             results.append(deploy_budget(flow, budget))
         except DeviceNeeded as error:
@@ -59,13 +62,18 @@ def deploy_budget(flow: Flow, budget: float) -> BudgetResult:
     chosen = next((v for v in card["variants"] if v["chosen"]), None)
     message = ""
     if chosen is None:
-        percentile = f"p{flow.settings.percentile}_ms"
-        fastest = min(card["variants"], key=lambda variant: variant[percentile])
+        fastest = min(card["variants"], key=lambda variant: variant[_percentile(flow)])
         message = (
             f"no variant of the winner keeps {budget:g} ms{_limits(flow)}: the fastest, {fastest['name']}, "
-            f"{_over(fastest[percentile], budget)}"
+            f"{_over(fastest[_percentile(flow)], budget)}"
         )
+    elif chosen["verdict"] != "pass":
+        message = f"of most reward for {budget:g} ms is {chosen['name']}, which {_over(chosen[_percentile(flow)], budget)}"
     return BudgetResult(budget, folder, chosen, tuple(card["variants"]), message)
+
+
+def _percentile(flow: Flow) -> str:
+    return f"p{flow.settings.percentile}_ms"
 
 
 def _finalists(flow: Flow, budget: float) -> dict[str, Any]:
@@ -85,7 +93,7 @@ def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
         variants, budget, flow.meter, flow.target, percentile=settings.percentile,
         confidence=settings.confidence, progress=flow.progress, seed=settings.seed,
     )  # fmt: skip
-    chosen = deploy.choose_variant(variants)
+    chosen = deploy.choose_variant(variants, soft=settings.objective == "mnas")
     deploy_card.write(
         folder, variants, chosen, arch=arch, data=flow.data, budget_ms=budget, target=flow.target,
         metric=settings.metric, prune_record=record.to_json(),

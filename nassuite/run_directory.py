@@ -61,6 +61,17 @@ class RunDirectory:
         return self.root / "finalists.json"
 
     @property
+    def places(self) -> Path:
+        """The budgets that a search of the whole front found, by what they are there."""
+        return self.root / "places.json"
+
+    def budgets_ms(self, settings: Settings) -> tuple[float, ...]:
+        """Those that were asked for, or those that a search of the whole front found."""
+        if settings.objective != "pareto" or not self.places.exists():
+            return settings.budget_ms
+        return tuple(dict.fromkeys(read_record(self.places).values()))
+
+    @property
     def report(self) -> Path:
         return self.root / "report"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nassuite.errors import InputError
 from nassuite.flow import Flow
 from nassuite.latency.calibrate import Sample
 from nassuite.latency.certificate import certify
@@ -24,7 +25,15 @@ from nassuite.run_directory import FileCheckpoints
 from nassuite.search.driver import (
     Evaluation,
 )
-from nassuite.search.finalists import Finalist, choose_winner, nominate, to_json
+from nassuite.search.finalists import (
+    Finalist,
+    choose_winner,
+    nominate,
+    nominate_by_reward,
+    places,
+    to_json,
+    winner_by_reward,
+)  # fmt: skip
 from nassuite.spec import Arch
 from nassuite.train.recalibrate import predict, recalibrated
 from nassuite.train.sandwich import train_supernet
@@ -43,6 +52,7 @@ def calibrate(flow: Flow) -> None:
 
     if flow.samples and flow.run.predictor.exists():
         return
+    assert flow.settings.calibration is not None
     if flow.by_hand:
         known = {sample.arch for sample in flow.samples}
         for sample in flow.samples_of_device():
@@ -57,7 +67,7 @@ def calibrate(flow: Flow) -> None:
         )  # fmt: skip
     flow.progress.say(f"latency predictor ({flow.predictor.model}): {flow.predictor.error}")
     fastest = min(normalised_ms(flow.samples))
-    hopeless = [f"{budget:g} ms" for budget in flow.settings.budget_ms if budget < fastest * HOPELESS]
+    hopeless = [f"{budget:g} ms" for budget in flow.hard_budgets if budget < fastest * HOPELESS]
     if hopeless:
         flow.progress.say(
             f"nothing will keep {', '.join(hopeless)}: the fastest measured takes {fastest:.3g} ms"
@@ -101,26 +111,39 @@ def measure_finalists(flow: Flow) -> None:
     """Exports and measures the most accurate architectures around each budget, and picks the winners."""
     if flow.run.finalists.exists():
         return
-    budgets = flow.settings.budget_ms
+    if flow.settings.objective == "pareto" and not flow.run.places.exists():
+        write_json(flow.run.places, _places(flow))
     known: dict[int, Measured] = {}
     entries: dict[str, Any] = {}
     # Each round reaches lower, should the predictor have been too hopeful.
     for reach in (1.0, 0.92, 0.8, 0.6):
-        lacking = [budget for budget in budgets if entries.get(f"{budget:g}", {}).get("winner") is None]
-        nominated = {
-            e.number: e
-            for budget in lacking
-            for e in nominate(
-                flow.evaluated, budget * reach, FINALISTS, margin=flow.margin,
-                images=min(SEARCH_VAL_IMAGES, len(flow.data.val)),
-                preference=_preference(flow),
-            )
-        }  # fmt: skip
+        lacking = [budget for budget in flow.budgets if entries.get(f"{budget:g}", {}).get("winner") is None]
+        nominated = {e.number: e for budget in lacking for e in _nominated(flow, budget, reach)}
         new = [e for number, e in nominated.items() if number not in known]
         known |= {m.evaluation.number: m for m in _measure(flow, new)}
         for budget in lacking:
             entries[f"{budget:g}"] = _held_to(flow, known.values(), budget)
     write_json(flow.run.finalists, entries)
+
+
+def _places(flow: Flow) -> dict[str, float]:
+    if not flow.evaluated:
+        raise InputError(
+            f"no architecture that was tried keeps {' and '.join(map(str, flow.limits))} together"
+        )
+    found = places(flow.evaluated)
+    said = ", ".join(f"{name} {budget:g} ms" for name, budget in found.items())
+    flow.progress.say(f"of the front are deployed: {said}")
+    return found
+
+
+def _nominated(flow: Flow, budget: float, reach: float) -> list[Evaluation]:
+    if flow.settings.objective == "mnas":
+        return nominate_by_reward(flow.evaluated, budget, FINALISTS)
+    return nominate(
+        flow.evaluated, budget * reach, FINALISTS, margin=flow.margin,
+        images=min(SEARCH_VAL_IMAGES, len(flow.data.val)), preference=_preference(flow),
+    )  # fmt: skip
 
 
 def _preference(flow: Flow) -> Callable[[Arch], float]:
@@ -191,7 +214,8 @@ def _held_to(flow: Flow, known: Iterable[Measured], budget: float) -> dict[str, 
                 exceeds=m.exceeds,
             )
         )
-    winner = choose_winner(finalists)
+    mnas = settings.objective == "mnas"
+    winner = winner_by_reward(finalists, budget) if mnas else choose_winner(finalists)
     return {
         "finalists": [to_json(f) for f in finalists],
         "winner": None if winner is None else to_json(winner),

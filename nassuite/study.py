@@ -22,10 +22,11 @@ from nassuite.exploring import explore
 from nassuite.flow import Flow, prepare
 from nassuite.hand_over import BudgetResult, deploy_budgets, draw
 from nassuite.latency.meter import Meter, measure
+from nassuite.pacing import fit_to_limit, settle_fine_tuning
 from nassuite.progress import Progress
 from nassuite.records import environment, write_bytes
 from nassuite.run_directory import RunDirectory
-from nassuite.settings import Settings
+from nassuite.settings import Settings, check_budgets
 from nassuite.stages import calibrate, measure_finalists, train_shared_weights
 from nassuite.starting import check_initial, start_from, trained_supernet
 
@@ -60,6 +61,7 @@ def search(
     another run whose supernet and latency samples serve this one; ``init`` one whose supernet's weights this
     one's begins with. ``meter`` stands in for the measurement in tests. Raises InputError for anything wrong with the input.
     """
+    started = time.monotonic()
     progress = progress or Progress()
     run = RunDirectory(out)
     if resume:
@@ -71,8 +73,9 @@ def search(
             return _follow(flow, facts)
     if init is not None and reuse is not None:
         raise InputError("--from takes another run's supernet as it is, --init trains it further: give one")
-    if settings is None or not settings.budget_ms:
-        raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
+    if settings is None:
+        raise InputError("no settings: give them, or resume=True")
+    check_budgets(settings)
     # Everything is checked before anything is written: what was refused leaves no directory behind.
     run.check_new()
     flow = prepare(run, settings, progress=progress, meter=meter)
@@ -84,6 +87,9 @@ def search(
     if init is not None:
         facts["initial"] = str(init.resolve())
         check_initial(flow, RunDirectory(init))
+    if flow.settings.time_limit is not None:
+        sampled = reuse is not None and _same_target(RunDirectory(reuse), facts)
+        facts["plan"] = fit_to_limit(flow, started=started, trained=reuse is not None, sampled=sampled)
     run.create()
     with run.locked():
         run.write_settings(flow.settings, facts)
@@ -106,6 +112,8 @@ def _follow(flow: Flow, facts: dict[str, Any]) -> Outcome:
     with run.stage("finalists"):
         measure_finalists(flow)
     with run.stage("deploy"):
+        if "plan" in facts and settle_fine_tuning(flow, facts["plan"]):
+            run.write_settings(flow.settings, facts)
         results = deploy_budgets(flow)
     if "report" not in run.stages_done() or not run.report.is_dir():
         with run.stage("report"):
@@ -129,9 +137,8 @@ def _facts(flow: Flow, command: Sequence[str] | None) -> dict[str, Any]:
 def _refuse_other_budgets(run: RunDirectory, settings: Settings, expected: Sequence[float] | None) -> None:
     if expected is not None and set(expected) != set(settings.budget_ms):
         theirs = " ".join(f"{budget:g}" for budget in settings.budget_ms)
-        raise InputError(
-            f"--resume {run.root}: that run has the budgets {theirs} ms; for others use --from {run.root}"
-        )
+        has = f"has the budgets {theirs} ms" if theirs else "looks for the whole front"
+        raise InputError(f"--resume {run.root}: that run {has}; for others use --from {run.root}")
 
 
 def _refuse_other_ground(flow: Flow, facts: dict[str, Any]) -> None:
@@ -171,11 +178,16 @@ def _adopted_settings(flow: Flow, other: RunDirectory, facts: dict[str, Any]) ->
 def _copy_reused(flow: Flow, other: RunDirectory, facts: dict[str, Any]) -> None:
     """The supernet, and latency samples of the same target, where they are not copied yet."""
     theirs = [(other.supernet, flow.run.supernet)]
-    if other.samples.exists() and other.read_settings()[1]["target"] == facts["target"]:
+    if _same_target(other, facts):
         theirs.append((other.samples, flow.run.samples))
     for source, copy in theirs:
         if not copy.exists():
             write_bytes(copy, source.read_bytes())
+
+
+def _same_target(other: RunDirectory, facts: dict[str, Any]) -> bool:
+    """Whether another run's latencies are of this one's target."""
+    return other.samples.exists() and other.read_settings()[1]["target"] == facts["target"]
 
 
 def _without_none(value: Any) -> Any:

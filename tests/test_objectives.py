@@ -69,7 +69,9 @@ def test_of_variants_the_most_rewarded_is_chosen_though_its_certificate_fails(ti
     path = next((tiny_run.run / "deploy").glob("*/model.fp32.onnx"))
     (measured,) = deterministic_meter([path], prepare_target())
     slow = deploy.certify(measured, measured.p50_ms / 1.4)
-    quick = deploy.certify(dataclasses.replace(measured, samples_ms=((measured.p50_ms / 2,) * 200,) * 3), 100.0)
+    quick = deploy.certify(
+        dataclasses.replace(measured, samples_ms=((measured.p50_ms / 2,) * 200,) * 3), 100.0
+    )
     assert (slow.verdict, quick.verdict) == ("fail", "pass")
 
     def variant(name, score, certificate, **more):

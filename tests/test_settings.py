@@ -54,6 +54,11 @@ from nassuite.settings import (
         ({"max_size_mb": math.nan}, "--max-size-mb nan: expected a positive number"),
         ({"max_memory_mb": -1.0}, "--max-memory-mb -1: expected a positive number"),
         ({"minimise": "time"}, "--minimise 'time': expected one of params, macs, memory, size"),
+        ({"objective": "speed"}, "--objective 'speed': expected one of budget, pareto, mnas"),
+        ({"objective": "pareto", "budget_ms": (5.0,)}, "--objective pareto looks for the whole front: leave out"),
+        ({"objective": "pareto", "predicted_confidence": 0.9}, "--predicted-confidence is about keeping a budget"),
+        ({"objective": "mnas", "predicted_confidence": 0.9}, "--predicted-confidence is about keeping a budget"),
+        ({"objective": "mnas", "minimise": "macs"}, "--objective mnas weighs accuracy and latency alone"),
         ({"minimise": "size", "sampler": "guided"}, "--minimise is a third objective, --sampler guided takes two"),
     ],
 )  # fmt: skip

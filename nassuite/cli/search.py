@@ -11,7 +11,7 @@ from typing import Any
 from nassuite.cli.parser import EXIT_MISSED, add_settings, given_settings
 from nassuite.errors import InputError
 from nassuite.progress import Progress
-from nassuite.settings import SUPERNET_SETTINGS, Settings, flag, load_study
+from nassuite.settings import SHARED_SETTINGS, SUPERNET_SETTINGS, Settings, check_budgets, flag, load_study
 
 
 def add(commands: Any) -> None:
@@ -56,8 +56,7 @@ def _search(arguments: argparse.Namespace) -> int:
     else:
         wanted = (load_study(arguments.study) if arguments.study else {}) | given
         settings = Settings(**(_inherited(arguments.reuse, wanted) | wanted))
-        if not settings.budget_ms:
-            raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
+        check_budgets(settings)
         out = arguments.out or default_run_folder(settings)
     arguments.started, arguments.progress = out, Progress()
 
@@ -77,7 +76,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _inherited(reuse: Path | None, wanted: dict[str, Any]) -> dict[str, Any]:
-    """A run that reuses another has its settings, but for the budgets; those of the supernet cannot change."""
+    """A run that reuses another has its settings, but for its aim; those of the supernet cannot change."""
     if reuse is None:
         return {}
     from nassuite.run_directory import RunDirectory
@@ -90,11 +89,14 @@ def _inherited(reuse: Path | None, wanted: dict[str, Any]) -> dict[str, Any]:
                 f"{flag(name)} {wanted[name]}: the supernet of --from {reuse} was trained with {theirs}; leave it "
                 "out, or start a run without --from"
             )
-    return {k: v for k, v in dataclasses.asdict(settings).items() if k != "budget_ms"}
+    own = ["budget_ms", "objective", "time_limit"]
+    if wanted.get("time_limit"):
+        own += SHARED_SETTINGS  # theirs were not given, or for another time
+    return {k: v for k, v in dataclasses.asdict(settings).items() if k not in own}
 
 
 def default_run_folder(settings: Settings) -> Path:
     kind, _, folder = settings.data.partition(":")
     name = Path(folder).resolve().name if kind == "folder" and folder else kind
-    budgets = "-".join(f"{budget:g}" for budget in settings.budget_ms)
-    return Path("runs") / f"{name or kind}-{budgets}ms-{time.strftime('%Y%m%d-%H%M%S')}"
+    aim = "-".join(f"{budget:g}" for budget in settings.budget_ms) + "ms" if settings.budget_ms else "pareto"
+    return Path("runs") / f"{name or kind}-{aim}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -39,13 +39,24 @@ def predicted(quantity: str, arch: Arch, interface: Interface) -> float:
             arch.head.width * interface.num_classes
         )
     if quantity == "memory":
-        return _peak_bytes(arch, interface)
+        # Parts run one after the other, so the largest peak of any of them is that of all.
+        return max(_peaks(arch, interface))
     counted = [_weights(_anonymous(part)) for part in parts(arch, interface)]
     if quantity == "params":
         return sum(params for params, _ in counted)
     # Of batch norm, the convolution before it keeps a bias.
     elements = sum(params - channels for params, channels in counted)
     return WEIGHT_BYTES * elements + LAYER_BYTES * sum(1 for _ in layers(arch, interface.in_chans))
+
+
+def ordering(quantity: str, arch: Arch, interface: Interface) -> tuple[float, ...]:
+    """Orders architectures as ``predicted`` does, and where memory is equal by the next-largest peaks.
+
+    So a descent that changes one part at a time finds its way between parts of equal peaks.
+    """
+    if quantity == "memory":
+        return tuple(sorted(_peaks(arch, interface), reverse=True))
+    return (predicted(quantity, arch, interface),)
 
 
 def measured(quantity: str, path: Path, network: nn.Module, shape: tuple[int, int, int]) -> float:
@@ -71,14 +82,13 @@ def _weights(part: Part) -> tuple[int, int]:
     return sum(p.numel() for p in module.parameters()), sum(norm.num_features for norm in norms)
 
 
-def _peak_bytes(arch: Arch, interface: Interface) -> float:
-    """Parts run one after the other, so the largest peak of any of them is that of all."""
-    size, peak = arch.resolution, 0
+def _peaks(arch: Arch, interface: Interface) -> Iterator[int]:
+    """Of each part, in bytes."""
+    size = arch.resolution
     for part in parts(arch, interface):
-        peak = max(peak, _part_peak(_anonymous(part), size, interface))
+        yield _part_peak(_anonymous(part), size, interface)
         stride = part.spec.stride if isinstance(part.spec, BlockSpec | StemSpec) else 1
         size = math.ceil(size / stride)
-    return peak
 
 
 @lru_cache(maxsize=65536)

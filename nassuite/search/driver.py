@@ -78,6 +78,7 @@ def open_study(journal: Path, name: str = STUDY_NAME, *, minimised: int = 1) -> 
     Raises InputError for a journal that is damaged.
     """
     import optuna
+    from optuna.study import StudyDirection
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +86,7 @@ def open_study(journal: Path, name: str = STUDY_NAME, *, minimised: int = 1) -> 
         return optuna.create_study(
             storage=_storage(journal),
             study_name=name,
-            directions=["maximize", *["minimize"] * minimised],
+            directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * minimised],
             sampler=make_sampler("random", 0),
             load_if_exists=True,
         )

@@ -16,6 +16,11 @@ from nassuite.spec import Arch
 REACH = 1.03
 """Architectures predicted to miss the budget by up to 3 % are measured too: the predictor may be wrong."""
 
+HEADROOM = 1.05
+MNAS_EXPONENT = -0.07
+PLACES = 3
+"""How many ``places`` has, at the most."""
+
 
 @dataclass(frozen=True, eq=False)
 class Finalist:
@@ -75,6 +80,45 @@ def front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     return sorted((e for e, on in zip(evaluations, mask, strict=True) if on), key=lambda e: e.latency_ms)
 
 
+def knee(ends: Sequence[Evaluation]) -> Evaluation:
+    """Of a ``front``: the one farthest above the line between its ends, in shares of the ranges (Das 1999)."""
+    first, last = ends[0], ends[-1]
+    latencies, accuracies = last.latency_ms - first.latency_ms, last.accuracy - first.accuracy
+
+    def above(e: Evaluation) -> float:
+        return (e.accuracy - first.accuracy) / accuracies - (e.latency_ms - first.latency_ms) / latencies
+
+    return max(ends, key=above) if latencies > 0 and accuracies > 0 else last
+
+
+def places(evaluations: Sequence[Evaluation]) -> dict[str, float]:
+    """Budgets in milliseconds under which the ends of the front and its knee can be deployed.
+
+    With room for what predictions are off by and a certificate asks for, then rounded up to two digits.
+    """
+    points = front(evaluations)
+    found = {"fastest": points[0], "knee": knee(points), "most accurate": points[-1]}
+    return {name: _rounded_up(e.latency_ms * HEADROOM) for name, e in found.items()}
+
+
+def _rounded_up(value: float) -> float:
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / unit * (1 - 1e-9)) * unit:.6g}")
+
+
+def reward(accuracy: float, latency_ms: float, target_ms: float) -> float:
+    """Of MnasNet (Tan et al. 2019, section 3.1, equation 2, soft constraint): the target may be missed, at a price.
+
+    Twice the latency is worth as much as 5 % of the accuracy.
+    """
+    return accuracy * (latency_ms / target_ms) ** MNAS_EXPONENT
+
+
+def nominate_by_reward(evaluations: Sequence[Evaluation], target_ms: float, count: int) -> list[Evaluation]:
+    """The ``count`` of most reward as predicted, the best first."""
+    return sorted(evaluations, key=lambda e: -reward(e.accuracy, e.latency_ms, target_ms))[:count]
+
+
 def within_noise(better: np.ndarray, other: np.ndarray) -> bool:
     """Whether ``other`` is less often right by no more than one standard error of the paired difference.
 
@@ -99,6 +143,12 @@ def choose_winner(finalists: Sequence[Finalist]) -> Finalist | None:
     best = max(passing, key=lambda f: f.accuracy)
     equals = [f for f in passing if within_noise(best.correct, f.correct)]
     return max(equals, key=lambda f: (f.macs if f.cost is None else -f.cost, f.accuracy))
+
+
+def winner_by_reward(finalists: Sequence[Finalist], target_ms: float) -> Finalist | None:
+    """The one of most reward, as measured, among those that keep all limits."""
+    kept = [f for f in finalists if not f.exceeds]
+    return max(kept, key=lambda f: reward(f.accuracy, f.latency_ms, target_ms), default=None)
 
 
 def to_json(finalist: Finalist) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from nassuite.space import Space
 from nassuite.spec import Arch
 
 
-def smallest(space: Space, cost: Callable[[Arch], float]) -> Arch:
-    """The architecture of least ``cost``, by coordinate descent from the smallest sizes.
+def smallest(space: Space, cost: Callable[[Arch], tuple[float, ...]]) -> Arch:
+    """The architecture of least ``cost`` (compared as tuples are), by coordinate descent from the smallest sizes.
 
     Exact where every gene has a best choice whatever the others are, as it is with sums over layers.
     """

@@ -8,7 +8,20 @@ from hypothesis import strategies as st
 from small_spaces import SIX, arch_of
 
 from nassuite.search.driver import Evaluation
-from nassuite.search.finalists import REACH, Finalist, choose_winner, front, nominate, to_json, within_noise
+from nassuite.search.finalists import (
+    REACH,
+    Finalist,
+    choose_winner,
+    front,
+    knee,
+    nominate,
+    nominate_by_reward,
+    places,
+    reward,
+    to_json,
+    winner_by_reward,
+    within_noise,
+)  # fmt: skip
 from nassuite.spec import Arch, HeadSpec
 
 ARCH = arch_of(SIX, 0)
@@ -152,3 +165,45 @@ def test_what_is_minimised_decides_between_equals_only():
     equal = [finalist(right(900), 1.0, macs=9, cost=7.0), finalist(right(900), 1.0, macs=1, cost=5.0)]
     worse = finalist(right(500), 1.0, macs=1, cost=1.0)
     assert choose_winner([*equal, worse]) is equal[1]
+
+
+def test_the_knee_is_where_more_latency_begins_to_buy_little():
+    points = [(0.2, 1.0), (0.7, 2.0), (0.8, 4.0), (0.85, 9.0)]
+    found = front([evaluation(n, *point) for n, point in enumerate(points)])
+    assert knee(found).number == 1
+    assert knee(found[:1]).number == 0
+
+
+@given(evaluated)
+def test_the_ends_of_the_front_and_a_knee_between_them_have_budgets(found):
+    budgets = places(found)
+    fastest, middle, best = (budgets[name] for name in ("fastest", "knee", "most accurate"))
+    assert fastest <= middle <= best
+    for budget, e in ((fastest, min(found, key=lambda e: e.latency_ms)), (best, front(found)[-1])):
+        assert e.latency_ms * 1.05 * (1 - 1e-6) <= budget <= e.latency_ms * 1.05 * 1.11
+        assert float(f"{budget:.2g}") == budget
+
+
+def test_the_reward_is_that_of_mnasnet():
+    """Twice the latency is as good as 5 % of accuracy (section 3.1)."""
+    assert reward(0.7, 80.0, 80.0) == 0.7
+    assert reward(0.7 * 1.05, 160.0, 80.0) == pytest.approx(0.7, rel=1e-3)
+
+
+@given(evaluated, st.floats(0.1, 10), st.integers(1, 8))
+def test_nominees_by_reward_have_more_of_it_than_all_others(found, target_ms, count):
+    def of(e):
+        return reward(e.accuracy, e.latency_ms, target_ms)
+
+    nominees = nominate_by_reward(found, target_ms, count)
+    assert len(nominees) == min(count, len(found))
+    assert all(of(e) <= of(nominees[-1]) for e in found if e not in nominees)
+    assert set(nominees) & set(front(found)) or of(nominees[0]) == max(of(e) for e in front(found))
+
+
+def test_a_soft_budget_may_be_missed_and_a_limit_may_not():
+    fast, accurate = finalist(right(800), 1.0), finalist(right(900), 1.5, passes=False)
+    assert winner_by_reward([fast, accurate], 1.0) is accurate
+    over = dataclasses.replace(accurate, exceeds=("over --max-params 1: 2",))
+    assert winner_by_reward([fast, over], 1.0) is fast
+    assert winner_by_reward([over], 1.0) is None
