@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -137,8 +137,7 @@ def prune_winner(
 
 
 def export_variants(
-    dense: nn.Module,
-    pruned: nn.Module,
+    networks: Mapping[str, nn.Module],
     arch: Arch,
     data: Data,
     folder: Path,
@@ -146,7 +145,7 @@ def export_variants(
     metric: str,
     progress: Progress,
 ) -> list[Variant]:
-    """The float networks as they are and in int8; each compared with its PyTorch network."""
+    """The float ``networks`` ("fp32" is the dense one) as they are and in int8; each compared with its PyTorch network."""
     sized = data.resized(arch.resolution)
     shape = (sized.in_chans, arch.resolution, arch.resolution)
     val = _images(sized.val)
@@ -154,7 +153,7 @@ def export_variants(
     calibration = _images(sized.train.subset(CALIBRATION_IMAGES, seed=0))
     parity_images = torch.from_numpy(val[:PARITY_IMAGES])
     variants = []
-    for name, network in progress.track([("fp32", dense), ("pruned", pruned)], "exporting and quantising"):
+    for name, network in progress.track(list(networks.items()), "exporting and quantising"):
         path = folder / f"model.{name}.onnx"
         parity = export_onnx(network, path, input_shape=shape, images=parity_images)
         variants.append(

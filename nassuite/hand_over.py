@@ -13,6 +13,7 @@ from nassuite.errors import DeviceNeeded
 from nassuite.flow import Flow
 from nassuite.latency.meter import normalised_ms
 from nassuite.records import write_json
+from nassuite.refining import refined
 from nassuite.report import write_report
 from nassuite.report.comparison import read_comparison, with_baselines
 from nassuite.run_directory import FileCheckpoints, read_record
@@ -82,9 +83,10 @@ def _finalists(flow: Flow, budget: float) -> dict[str, Any]:
 
 def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
     settings = flow.settings
-    dense, pruned, record = compressed(flow, arch)
+    dense, smaller = compressed(flow, arch)
+    networks = {"fp32": dense, **{name: network for name, (network, _) in smaller.items()}}
     variants = deploy.export_variants(
-        dense, pruned, arch, flow.data, folder, metric=settings.metric, progress=flow.progress
+        networks, arch, flow.data, folder, metric=settings.metric, progress=flow.progress
     )
     variants = deploy.scored_in(flow.target, variants, arch, flow.data, metric=settings.metric)
     shape = (flow.data.in_chans, arch.resolution, arch.resolution)
@@ -96,13 +98,13 @@ def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
     chosen = deploy.choose_variant(variants, soft=settings.objective == "mnas")
     deploy_card.write(
         folder, variants, chosen, arch=arch, data=flow.data, budget_ms=budget, target=flow.target,
-        metric=settings.metric, prune_record=record.to_json(),
+        metric=settings.metric, cuts={name: record.to_json() for name, (_, record) in smaller.items()},
         trained_on={"name": settings.data, "seed": settings.seed, "train_images": settings.train_images},
     )  # fmt: skip
 
 
-def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
-    """The winner, distilled from the largest subnet; and its pruned form, distilled from the winner.
+def compressed(flow: Flow, arch: Arch) -> tuple[Any, dict[str, tuple[Any, PruneRecord]]]:
+    """The winner, distilled from the largest subnet; and its smaller forms by name, distilled from the winner.
 
     After few epochs the largest subnet may know no more than the winner does: then labels alone teach it.
     """
@@ -126,6 +128,9 @@ def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
         checkpoints=FileCheckpoints(flow.run.training(f"{arch.digest}-dense")),
         description="training the winner", **common,
     )  # fmt: skip
+    smaller = {}
+    if flow.settings.refine and (found := refined(flow, arch, dense)):
+        smaller["refined"] = found
     pruned, record = _pruned(flow, arch, dense)
     pruned = deploy.distil(
         pruned, arch, flow.data,
@@ -134,7 +139,7 @@ def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
         checkpoints=FileCheckpoints(flow.run.training(f"{arch.digest}-pruned")),
         description="distilling the pruned winner", **common,
     )  # fmt: skip
-    return dense.cpu(), pruned, record
+    return dense.cpu(), {"pruned": (pruned, record), **smaller}
 
 
 def _correct(flow: Flow, network: Any, arch: Arch) -> Any:

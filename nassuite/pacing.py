@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nassuite import deploy
+from nassuite import deploy, refining
 from nassuite.errors import InputError
 from nassuite.flow import Flow
 from nassuite.latency.calibrate import BATCH, measure_archs
@@ -22,6 +22,7 @@ from nassuite.latency.footprint import predicted
 from nassuite.nn.network import build
 from nassuite.nn.supernet import Supernet
 from nassuite.progress import SILENT
+from nassuite.refining import SHORT_IMAGES
 from nassuite.run_directory import read_record
 from nassuite.search.finalists import PLACES
 from nassuite.settings import SHARED_SETTINGS
@@ -117,7 +118,7 @@ def settle_fine_tuning(flow: Flow, plan: dict[str, Any]) -> bool:
 
 def _prunings(flow: Flow) -> int:
     """How many smaller forms of a winner are trained."""
-    return 1
+    return 2 if flow.settings.refine else 1
 
 
 def measure_speeds(flow: Flow, *, trained: bool, sampled: bool) -> Speeds:
@@ -135,13 +136,19 @@ def measure_speeds(flow: Flow, *, trained: bool, sampled: bool) -> Speeds:
     middle = archs[len(archs) // 2]
     # A winner and the teacher are each held to the validation images, and so is each candidate for the teacher.
     evaluated = (2 + len(scratch.space.operators)) * all_val
+    winner_epoch = _winner_epoch_seconds(scratch, middle)
+    winner = _hand_over_seconds(scratch, middle) + measured + evaluated
+    if settings.refine:
+        short = winner_epoch * min(1.0, SHORT_IMAGES / len(scratch.data.train)) + all_val
+        # In each step every block is measured at two widths, and proposed.
+        winner += refining.STEPS * (len(middle.blocks) * (2 * sample + short) + measured / 2)
     return Speeds(
         sample=sample,
         epoch=0.0 if trained else _supernet_epoch_seconds(scratch) + 2 * trial,
         trial=trial,
         finalist=measured / FILES + all_val,
-        winner_epoch=_winner_epoch_seconds(scratch, middle),
-        winner=_hand_over_seconds(scratch, middle) + measured + evaluated,
+        winner_epoch=winner_epoch,
+        winner=winner,
     )
 
 
@@ -224,7 +231,12 @@ def _hand_over_seconds(flow: Flow, arch: Arch) -> float:
             network, arch, data, settings.prune, meter=flow.meter, target=flow.target, seed=settings.seed
         )
         variants = deploy.export_variants(
-            network, pruned, arch, data, Path(folder), metric=settings.metric, progress=SILENT
+            {"fp32": network, "pruned": pruned},
+            arch,
+            data,
+            Path(folder),
+            metric=settings.metric,
+            progress=SILENT,
         )
         sized = data.resized(arch.resolution)
         images, labels = deploy.evaluation_images(sized.val), sized.val.labels.numpy()

@@ -81,6 +81,9 @@ class RunDirectory:
     def training(self, name: str) -> Path:
         return self.root / "training" / f"{name}.safetensors"
 
+    def tried(self, name: str) -> Path:
+        return self.root / "training" / f"{name}.jsonl"
+
     def cuts(self, name: str) -> Path:
         return self.root / "training" / f"{name}-cuts.json"
 

@@ -89,6 +89,11 @@ class Settings:
     workers: int = option(1, "processes that search together")
     finetune_epochs: int | None = option(None, "epochs of distillation of a winner (default: fits the data)")
     prune: float = option(0.3, "fraction of the winner's inner channels that pruning removes")
+    refine: str | None = option(
+        None,
+        "refine the winner's channel counts layer by layer; one more variant to choose from",
+        choices=("netadapt",),
+    )
     prune_epochs: int | None = option(
         None, "epochs of distillation after pruning (default: a quarter of these)"
     )
@@ -210,6 +215,11 @@ def _check_objective(settings: Settings) -> None:
         )
     if objective == "mnas" and settings.minimise:
         raise InputError("--objective mnas weighs accuracy and latency alone: leave out it or --minimise")
+    if settings.refine and settings.target is not None and not settings.target.startswith("ssh:"):
+        raise InputError(
+            f"--target {settings.target} is measured by hand, --refine {settings.refine} measures in many steps: leave out "
+            "one of them"
+        )
     if settings.minimise and settings.sampler == "guided":
         raise InputError("--minimise is a third objective, --sampler guided takes two: leave out one of them")
 

@@ -131,7 +131,7 @@ def _places(flow: Flow) -> dict[str, float]:
         raise InputError(
             f"no architecture that was tried keeps {' and '.join(map(str, flow.limits))} together"
         )
-    found = places(flow.evaluated)
+    found = places(flow.evaluated, images=min(SEARCH_VAL_IMAGES, len(flow.data.val)))
     said = ", ".join(f"{name} {budget:g} ms" for name, budget in found.items())
     flow.progress.say(f"of the front are deployed: {said}")
     return found

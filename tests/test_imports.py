@@ -40,7 +40,7 @@ ORDER = [
     {"training", "pruning", "exporting", "quantizing"},
     {"comparing", "prune_api", "sensitivity", "distilling"},
     {"flow"},
-    {"stages"},
+    {"stages", "refining"},
     {"exploring", "hand_over", "auditing", "starting", "pacing"},
     {"study"},
     {"terminal"},

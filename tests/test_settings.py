@@ -54,6 +54,8 @@ from nassuite.settings import (
         ({"max_size_mb": math.nan}, "--max-size-mb nan: expected a positive number"),
         ({"max_memory_mb": -1.0}, "--max-memory-mb -1: expected a positive number"),
         ({"minimise": "time"}, "--minimise 'time': expected one of params, macs, memory, size"),
+        ({"refine": "netadapt", "target": "rpi4"}, "--target rpi4 is measured by hand, --refine netadapt measures"),
+        ({"time_limit": "soon"}, "--time-limit soon: expected a duration such as 45s"),
         ({"objective": "speed"}, "--objective 'speed': expected one of budget, pareto, mnas"),
         ({"objective": "pareto", "budget_ms": (5.0,)}, "--objective pareto looks for the whole front: leave out"),
         ({"objective": "pareto", "predicted_confidence": 0.9}, "--predicted-confidence is about keeping a budget"),
@@ -135,7 +137,8 @@ def test_every_setting_has_a_type_a_flag_and_a_help():
 
 
 OPTIONAL = (
-    "train_images", "baselines", "precision", "target", "predicted_confidence", "minimise", *LIMITS,
+    "train_images", "baselines", "precision", "target", "predicted_confidence", "minimise", "time_limit",
+    "refine", *LIMITS,
 )  # fmt: skip
 """Settings that may stay None."""
 

@@ -65,12 +65,17 @@ def nominate(
     if not reachable:
         return sorted(evaluations, key=lambda e: e.latency_ms)[:count]
     ranked = sorted(reachable, key=lambda e: (-e.accuracy, e.latency_ms))
-    best = ranked[0].accuracy
-    noise = math.sqrt(max(0.0, best * (1 - best)) / images)
-    close = [e for e in ranked if e.accuracy >= best - noise]
+    close = _close(ranked, images)
     large = {e.number for e in sorted(close, key=lambda e: -preference(e.arch))[: count // 2]}
     others = [e.number for e in ranked if e.number not in large][: count - len(large)]
     return [e for e in ranked if e.number in large or e.number in others]
+
+
+def _close(evaluations: Sequence[Evaluation], images: int) -> list[Evaluation]:
+    """Those within one standard error of the most accurate, of ``images`` validation images."""
+    best = max(e.accuracy for e in evaluations)
+    noise = math.sqrt(max(0.0, best * (1 - best)) / images)
+    return [e for e in evaluations if e.accuracy >= best - noise]
 
 
 def front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -80,24 +85,30 @@ def front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     return sorted((e for e, on in zip(evaluations, mask, strict=True) if on), key=lambda e: e.latency_ms)
 
 
-def knee(ends: Sequence[Evaluation]) -> Evaluation:
-    """Of a ``front``: the one farthest above the line between its ends, in shares of the ranges (Das 1999)."""
-    first, last = ends[0], ends[-1]
+def knee(points: Sequence[Evaluation], last: Evaluation) -> Evaluation:
+    """Of a front: the one farthest above the line from its fastest to ``last``, in shares of the ranges (Das 1999).
+
+    The fastest, where ``last`` is no more accurate.
+    """
+    first = points[0]
     latencies, accuracies = last.latency_ms - first.latency_ms, last.accuracy - first.accuracy
 
     def above(e: Evaluation) -> float:
         return (e.accuracy - first.accuracy) / accuracies - (e.latency_ms - first.latency_ms) / latencies
 
-    return max(ends, key=above) if latencies > 0 and accuracies > 0 else last
+    return max(points, key=above) if latencies > 0 and accuracies > 0 else first
 
 
-def places(evaluations: Sequence[Evaluation]) -> dict[str, float]:
+def places(evaluations: Sequence[Evaluation], *, images: int) -> dict[str, float]:
     """Budgets in milliseconds under which the ends of the front and its knee can be deployed.
 
-    With room for what predictions are off by and a certificate asks for, then rounded up to two digits.
+    The slow end is the slowest of all that ``images`` validation images cannot tell from the most accurate: a larger
+    network gains by its own training what a supernet's weights hide. With room for what predictions are off
+    by and a certificate asks for, then rounded up to two digits.
     """
     points = front(evaluations)
-    found = {"fastest": points[0], "knee": knee(points), "most accurate": points[-1]}
+    last = max(_close(evaluations, images), key=lambda e: e.latency_ms)
+    found = {"fastest": points[0], "knee": knee(points, last), "most accurate": last}
     return {name: _rounded_up(e.latency_ms * HEADROOM) for name, e in found.items()}
 
 
