@@ -94,8 +94,12 @@ def _end_with_parent() -> None:
 
 def _search_here(flow: Flow) -> None:
     settings = flow.settings
+    assert settings.trials is not None
     val = flow.data.val.subset(SEARCH_VAL_IMAGES, seed=settings.seed).to(flow.device)
-    objective = Objective(lambda arch: accuracy_of(flow, arch, val), flow.predict_ms)
-    budgets = tuple(budget / flow.margin for budget in settings.budget_ms)
-    config = SearchConfig(settings.trials, budgets, settings.sampler, settings.seed)
+    objective = Objective(
+        lambda arch: accuracy_of(flow, arch, val), flow.predict_ms, flow.excess,
+        cost=flow.minimised if settings.minimise else None,
+    )  # fmt: skip
+    budgets = tuple(budget / flow.margin for budget in flow.hard_budgets)
+    config = SearchConfig(settings.trials, budgets, settings.sampler, settings.seed, flow.least)
     run_trials(flow.study, flow.space, objective, config, flow.progress)

@@ -57,6 +57,7 @@ class Inputs:
 
 def report_content(inputs: Inputs) -> c.ReportContent:
     settings, data = inputs.settings, inputs.data
+    budgets = inputs.run.budgets_ms(settings)
     interface = Interface(data.in_chans, len(data.labels), data.mean, data.std)
 
     @cache
@@ -76,21 +77,22 @@ def report_content(inputs: Inputs) -> c.ReportContent:
             predicted_ms=e.latency_ms,
             macs=cost_of(e.arch).macs,
             params=cost_of(e.arch).params,
-            feasible=tuple(e.latency_ms <= budget for budget in settings.budget_ms),
+            feasible=tuple(e.latency_ms <= budget for budget in budgets),
             measured_ms=measured.get(e.number),
+            cost=e.cost,
         )
         for e in inputs.evaluated
     )
     return c.ReportContent(
         run=_run_facts(inputs, [cost_of(inputs.space.extreme(w)) for w in ("smallest", "largest")]),
         metric=settings.metric,  # type: ignore[arg-type]
-        budgets_ms=settings.budget_ms,
+        budgets_ms=budgets,
         percentile=settings.percentile,
         confidence=settings.confidence,
         evaluations=evaluations,
         finalists=tuple(_finalist(f, float(b)) for b, entry in finalists.items() for f in entry["finalists"]),
         predictor=_predictor(inputs),
-        history=_history(inputs.evaluated, max(settings.budget_ms), len(data.labels)),
+        history=_history(inputs.evaluated, max(budgets), len(data.labels)),
         deployed=tuple(_deployments(inputs, interface, cost_of)),
         training=tuple(_epochs(read_json(inputs.run.root / "supernet" / "log.json"))),
     )
@@ -168,7 +170,7 @@ def _history(evaluated: list[Evaluation], reference_ms: float, classes: int) -> 
 
 
 def _deployments(inputs: Inputs, interface: Interface, cost_of: Any) -> Iterable[c.Deployment]:
-    for budget in inputs.settings.budget_ms:
+    for budget in inputs.run.budgets_ms(inputs.settings):
         folder = inputs.run.deploy(budget)
         if not (folder / "card.json").exists():
             continue

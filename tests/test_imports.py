@@ -14,7 +14,7 @@ ROOT = Path(nassuite.__file__).parent
 
 ORDER = [
     {"errors"},
-    {"spec", "records", "progress", "resources"},
+    {"spec", "records", "progress", "resources", "time_shares"},
     {"space"},
     {"space_file", "settings"},
     {"train_settings", "prune_settings", "audit_settings", "quantize_settings"},
@@ -40,8 +40,8 @@ ORDER = [
     {"training", "pruning", "exporting", "quantizing"},
     {"comparing", "prune_api", "sensitivity", "distilling"},
     {"flow"},
-    {"stages"},
-    {"exploring", "hand_over", "auditing"},
+    {"stages", "refining"},
+    {"exploring", "hand_over", "auditing", "starting", "pacing"},
     {"study"},
     {"terminal"},
     {"terminal_models", "terminal_cost"},
@@ -53,7 +53,7 @@ ORDER = [
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 HEAVY = ("torch", "sklearn", "matplotlib", "onnxruntime", "onnx", "optuna", "torch_pruning", "PIL", "scipy")
 WITHOUT_TORCH = (
-    "spec", "space", "space_file", "records", "settings", "latency.target", "latency.certificate",
+    "spec", "space", "space_file", "records", "settings", "time_shares", "latency.target", "latency.certificate",
     "search.driver", "search.finalists", "report.content", "run_directory",
 )  # fmt: skip
 

@@ -79,7 +79,9 @@ class Evaluation:
     """One distinct architecture of the search, with the weights inherited from the supernet.
 
     ``arch`` is ``str(Arch)`` and ``arch_json`` its ``to_json()`` (may be left out). ``measured_ms``
-    is the p50 of the exported file, where it was measured. ``feasible`` has an entry per budget.
+    is the p50 of the exported file, where it was measured. ``feasible`` has an entry per budget. ``cost`` is what the
+    setting ``minimise`` names, where there is a third objective: params and macs as counts, memory and size in bytes,
+    predicted.
     """
 
     number: int
@@ -92,6 +94,7 @@ class Evaluation:
     feasible: tuple[bool, ...]
     measured_ms: float | None = None
     arch_json: dict[str, Any] | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from nassuite.report.content import Deployment, Evaluation, Finalist, ReportContent, Variant
 from nassuite.report.words import METRICS, budget, count, milliseconds, percent
-from nassuite.search.pareto import pareto_front
+from nassuite.search.pareto import non_dominated, pareto_front
 
 CROWD = 1200  # dominated marks at most: a page must stay small, and more would be a blot
 MINIMISE_MAXIMISE = (False, True)  # latency down, accuracy up
@@ -71,8 +71,9 @@ class Front:
 
 
 def pareto_evaluations(content: ReportContent) -> list[Evaluation]:
-    """The evaluations on the front of (predicted latency, accuracy), fastest first."""
-    mask = _mask(content)
+    """The evaluations on the front of (predicted latency, accuracy, what else is minimised), fastest first."""
+    costs = [(e.predicted_ms, e.accuracy, e.cost or 0.0) for e in content.evaluations]
+    mask = non_dominated(costs, maximise=(*MINIMISE_MAXIMISE, False))
     front = [e for e, kept in zip(content.evaluations, mask, strict=True) if kept]
     return sorted(front, key=lambda e: (e.predicted_ms, e.accuracy, e.number))
 

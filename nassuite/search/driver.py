@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -33,36 +34,51 @@ class SearchConfig:
     budgets_ms: tuple[float, ...]
     sampler: str = "nsga2"
     seed: int = 0
+    starts: tuple[Arch, ...] = ()
+    """Tried first, behind both ends of the space in every operator."""
 
     @property
     def limit_ms(self) -> float:
-        return max(self.budgets_ms)
+        return max(self.budgets_ms, default=math.inf)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One architecture's inherited accuracy (0..1, validation) and predicted latency."""
+    """One architecture's inherited accuracy (0..1, validation) and predicted latency.
+
+    ``cost`` is what else is minimised (``--minimise``), by prediction.
+    """
 
     number: int
     arch: Arch
     accuracy: float
     latency_ms: float
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What the search asks of an architecture; accuracy is asked only where the latency is in reach."""
+    """What the search asks of an architecture; accuracy is asked only where the latency and all else is in reach.
+
+    ``excess`` names what is limited beside the latency: 0 or less where the limit is kept. ``cost`` is a third
+    objective, minimised.
+    """
 
     accuracy: Callable[[Arch], float]
     latency_ms: Callable[[Arch], float]
+    excess: Callable[[Arch], Mapping[str, float]] = lambda arch: {}
+    cost: Callable[[Arch], float] | None = None
 
 
-def open_study(journal: Path, name: str = STUDY_NAME) -> optuna.Study:
+def open_study(journal: Path, name: str = STUDY_NAME, *, minimised: int = 1) -> optuna.Study:
     """The study in a journal file, made if it is not there. Accuracy is maximised, latency minimised.
+
+    ``minimised`` objectives, the latency among them.
 
     Raises InputError for a journal that is damaged.
     """
     import optuna
+    from optuna.study import StudyDirection
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +86,7 @@ def open_study(journal: Path, name: str = STUDY_NAME) -> optuna.Study:
         return optuna.create_study(
             storage=_storage(journal),
             study_name=name,
-            directions=["maximize", "minimize"],
+            directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * minimised],
             sampler=make_sampler("random", 0),
             load_if_exists=True,
         )
@@ -145,7 +161,7 @@ def run_trials(
 def evaluations(study: optuna.Study, space: Space) -> list[Evaluation]:
     """Distinct evaluated architectures in the order in which they were finished."""
     return [
-        Evaluation(number, space.decode(t.user_attrs["genes"]), t.values[0], t.values[1])
+        Evaluation(number, space.decode(t.user_attrs["genes"]), *t.values)
         for number, t in enumerate(_evaluated(study).values())
     ]
 
@@ -191,7 +207,10 @@ def _sampler_factory(space: Space, objective: Objective, config: SearchConfig) -
     """Seed of a trial to its sampler. The guided one has no random state to lose, and keeps its plan."""
     if config.sampler != "guided":
         return lambda seed: make_sampler(config.sampler, seed)
-    guided = guided_sampler(space, objective.latency_ms, budgets_ms=config.budgets_ms, seed=config.seed)
+    guided = guided_sampler(
+        space, objective.latency_ms, budgets_ms=config.budgets_ms, seed=config.seed,
+        within=lambda arch: all(over <= 0 for over in objective.excess(arch).values()),
+    )  # fmt: skip
     return lambda seed: guided
 
 
@@ -204,31 +223,36 @@ def _run_one(
     number = len(finished) + _running(study)
     seed = int.from_bytes(hashlib.sha256(f"{config.seed}/{number}".encode()).digest()[:4], "big")
     study.sampler = sampler(seed)
-    starts = _starting_points(space)
+    starts = _starting_points(space, config)
     if number < len(starts):
         study.enqueue_trial(to_params(space, starts[number]))
     trial = study.ask()
     genes = space.canonical(suggest(trial, space))
     arch = space.decode(genes)
     known = {t.user_attrs["digest"]: t for t in finished}.get(arch.digest)
+    latency = objective.latency_ms(arch)
+    over = dict(objective.excess(arch))
+    if math.isfinite(config.limit_ms):
+        over["latency_ms"] = latency - config.limit_ms
+    in_reach = all(value <= 0 for value in over.values())
     if known is not None:
-        accuracy, latency = known.values
+        values = known.values
     else:
-        latency = objective.latency_ms(arch)
-        # Infeasible trials are compared by how far they are over the limit, so their accuracy is not asked for.
-        accuracy = objective.accuracy(arch) if latency <= config.limit_ms else 0.0
+        # Infeasible trials are compared by how far they are over the limits, so their accuracy is not asked for.
+        values = [objective.accuracy(arch) if in_reach else 0.0, latency]
+        values += [objective.cost(arch)] if objective.cost else []
     trial.set_user_attr("digest", arch.digest)
     trial.set_user_attr("genes", genes)
-    trial.set_user_attr("evaluated", latency <= config.limit_ms)
-    trial.set_constraint("latency_ms", latency - config.limit_ms)
-    study.tell(trial, [accuracy, latency])
-    return known is None and latency <= config.limit_ms
+    trial.set_user_attr("evaluated", in_reach)
+    for name, value in over.items():
+        trial.set_constraint(name, value)
+    study.tell(trial, values)
+    return known is None and in_reach
 
 
-def _starting_points(space: Space) -> Sequence[Genes]:
+def _starting_points(space: Space, config: SearchConfig) -> Sequence[Genes]:
     """Both ends of the space in every operator: NSGA-II then interpolates instead of feeling its way."""
-    return [
-        space.encode(space.extreme(which, operator))
-        for which in ("smallest", "largest")
-        for operator in space.operators
+    ends = [
+        space.extreme(which, operator) for which in ("smallest", "largest") for operator in space.operators
     ]
+    return [space.encode(arch) for arch in (*ends, *config.starts)]

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from small_spaces import space_of
 
@@ -41,8 +42,8 @@ class Counted:
         self.timed: list[Arch] = []
         self.dies_at = dies_at
 
-    def objective(self) -> Objective:
-        return Objective(self._accuracy, self._latency_ms)
+    def objective(self, **more: Any) -> Objective:
+        return Objective(self._accuracy, self._latency_ms, **more)
 
     def _latency_ms(self, arch: Arch) -> float:
         self.timed.append(arch)
