@@ -10,6 +10,8 @@ by the next run; only this module and the command line know that directory.
 
 from __future__ import annotations
 
+import hashlib
+import platform
 import shlex
 import time
 from collections.abc import Sequence
@@ -25,8 +27,10 @@ from nassuite.latency.meter import Meter, measure
 from nassuite.progress import Progress
 from nassuite.records import environment, write_bytes
 from nassuite.run_directory import FileCheckpoints, RunDirectory
+from nassuite.search.storage import open_storage
 from nassuite.settings import Settings
 from nassuite.stages import calibrate, measure_finalists, train_shared_weights
+from nassuite.storage_url import without_password
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ def search(
         raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
     # Everything is checked before anything is written: what was refused leaves no directory behind.
     run.check_new()
+    if settings.storage is not None:
+        open_storage(settings.storage)
     flow = prepare(run, settings, progress=progress, meter=meter)
     facts = _facts(flow, command)
     if reuse is not None:
@@ -104,9 +110,13 @@ def _follow(flow: Flow, facts: dict[str, Any]) -> Outcome:
 
 
 def _facts(flow: Flow, command: Sequence[str] | None) -> dict[str, Any]:
+    words = [without_password(word) for word in command or ()]
+    place = flow.run.root.resolve()
+    origin = f"{platform.node()}{place}{time.time()}"
     return {
-        "command": shlex.join(command) if command else "nassuite.search(...)",
+        "command": shlex.join(words) if words else "nassuite.search(...)",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "study": f"{place.name}-{hashlib.sha256(origin.encode()).hexdigest()[:8]}",
         "data_digest": flow.data.digest,
         "space_digest": flow.space.digest,
         "target": flow.target.key,

@@ -14,6 +14,7 @@ ROOT = Path(nassuite.__file__).parent
 
 ORDER = [
     {"errors"},
+    {"storage_url"},
     {"spec", "records", "progress", "resources"},
     {"space"},
     {"space_file", "settings"},
@@ -42,7 +43,7 @@ ORDER = [
     {"flow"},
     {"stages"},
     {"exploring", "hand_over", "auditing"},
-    {"study"},
+    {"study", "joining"},
     {"terminal"},
     {"terminal_models", "terminal_cost"},
     {"cli"},

@@ -22,6 +22,7 @@ from nassuite.cli import (
     quantize,
     search,
     train,
+    worker,
     zoo,
 )  # fmt: skip
 from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_MISSED, Parser
@@ -77,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nassuite {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     search.add(commands)
+    worker.add(commands)
     train.add(commands)
     prune.add(commands)
     distill.add(commands)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +22,10 @@ from nassuite.spec import Arch
 if TYPE_CHECKING:
     import optuna
 
+    from nassuite.search.claims import Watch
+
 STUDY_NAME = "nassuite"
+DIRECTIONS = ("maximize", "minimize")
 ASKS_PER_TRIAL = 20
 """Repeats and architectures over budget cost next to nothing; this bounds how many there may be."""
 
@@ -70,7 +75,7 @@ def open_study(journal: Path, name: str = STUDY_NAME) -> optuna.Study:
         return optuna.create_study(
             storage=_storage(journal),
             study_name=name,
-            directions=["maximize", "minimize"],
+            directions=DIRECTIONS,
             sampler=make_sampler("random", 0),
             load_if_exists=True,
         )
@@ -103,6 +108,21 @@ def trials_in(journal: Path, name: str = STUDY_NAME) -> int:
         return trials_done(optuna.load_study(study_name=name, storage=_storage(journal)))
     except (ValueError, KeyError, TypeError):
         return 0
+
+
+def keep(study: optuna.Study, journal: Path) -> None:
+    """Copies a study that is elsewhere into a journal file, whole or not at all."""
+    import optuna
+
+    temporary = journal.with_name(f".{journal.name}.copy")
+    temporary.unlink(missing_ok=True)
+    copy = optuna.create_study(
+        storage=_storage(temporary), study_name=STUDY_NAME, directions=study.directions
+    )
+    for key, value in study.user_attrs.items():
+        copy.set_user_attr(key, value)
+    copy.add_trials(study.get_trials(deepcopy=False))
+    os.replace(temporary, journal)
 
 
 def drop_torn_line(journal: Path) -> None:
@@ -150,41 +170,40 @@ def evaluations(study: optuna.Study, space: Space) -> list[Evaluation]:
     ]
 
 
-def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    import optuna
-
-    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-
-
-def _running(study: optuna.Study) -> int:
-    import optuna
-
-    return len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)))
-
-
 def _evaluated(study: optuna.Study) -> dict[str, optuna.trial.FrozenTrial]:
-    """Digest to the first trial of each architecture that was evaluated."""
-    found: dict[str, optuna.trial.FrozenTrial] = {}
-    for trial in _finished(study):
-        if trial.user_attrs["evaluated"]:
-            found.setdefault(trial.user_attrs["digest"], trial)
-    return found
+    from nassuite.search.claims import evaluated
+
+    return evaluated(study.get_trials(deepcopy=False))
 
 
 def _new_evaluations(
     study: optuna.Study, space: Space, objective: Objective, config: SearchConfig
 ) -> Iterator[None]:
-    """Makes trials, and yields after each that evaluated an architecture."""
+    """Makes trials, and yields for each architecture that was evaluated, here or by another worker."""
+    from nassuite.search import claims
+
     objective = replace(objective, latency_ms=cache(objective.latency_ms))
-    sampler = _sampler_factory(space, objective, config)
-    while len(_evaluated(study)) < config.trials:
-        finished = _finished(study)
-        if len({t.user_attrs["digest"] for t in finished}) == space.size:
+    watch = claims.Watch()
+    worker = _Worker(study, space, objective, config, _sampler_factory(space, objective, config), watch)
+    known = len(_evaluated(study))
+    while True:
+        trials = study.get_trials(deepcopy=False)
+        done = len(claims.evaluated(trials))
+        yield from (None for _ in range(known, done))
+        known = done
+        finished = _in_state(trials, "COMPLETE")
+        exhausted = len({t.user_attrs["digest"] for t in finished}) == space.size
+        if done >= config.trials or exhausted or len(finished) >= ASKS_PER_TRIAL * config.trials:
             return
-        if len(finished) >= ASKS_PER_TRIAL * config.trials:
-            return
-        if _run_one(study, space, objective, config, sampler):
-            yield
+        claims.fail_dead(study, trials, watch)
+        if done + len(_in_state(trials, "RUNNING")) < config.trials:
+            _run_one(worker)
+        else:  # what is left is in others' hands, and becomes ours if they die
+            time.sleep(claims.POLL_SECONDS)
+
+
+def _in_state(trials: Sequence[optuna.trial.FrozenTrial], state: str) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in trials if trial.state.name == state]
 
 
 def _sampler_factory(space: Space, objective: Objective, config: SearchConfig) -> SamplerFactory:
@@ -195,34 +214,65 @@ def _sampler_factory(space: Space, objective: Objective, config: SearchConfig) -
     return lambda seed: guided
 
 
-def _run_one(
-    study: optuna.Study, space: Space, objective: Objective, config: SearchConfig, sampler: SamplerFactory
-) -> bool:
-    """One trial; True if it evaluated an architecture that had not been evaluated before."""
-    finished = _finished(study)
+@dataclass(frozen=True)
+class _Worker:
+    """What one worker's trials share."""
+
+    study: optuna.Study
+    space: Space
+    objective: Objective
+    config: SearchConfig
+    sampler: SamplerFactory
+    watch: Watch
+
+
+def _run_one(worker: _Worker) -> None:
+    """One trial: of a starting point, of an architecture that was lost, or of what the sampler proposes."""
+    from nassuite.search import claims
+
+    study = worker.study
+    trials = study.get_trials(deepcopy=False)
     # Those that others are at count, or two workers that begin a trial at the same count would make the same.
-    number = len(finished) + _running(study)
-    seed = int.from_bytes(hashlib.sha256(f"{config.seed}/{number}".encode()).digest()[:4], "big")
-    study.sampler = sampler(seed)
-    starts = _starting_points(space)
-    if number < len(starts):
-        study.enqueue_trial(to_params(space, starts[number]))
+    number = len(_in_state(trials, "COMPLETE")) + len(_in_state(trials, "RUNNING"))
+    seed = int.from_bytes(hashlib.sha256(f"{worker.config.seed}/{number}".encode()).digest()[:4], "big")
+    study.sampler = worker.sampler(seed)
+    starts, tried = _starting_points(worker.space), claims.starts(trials)
+    start = next((n for n in range(len(starts)) if n not in tried), None) if number < len(starts) else None
+    lost = claims.lost(trials)
+    if start is not None:
+        digest = worker.space.decode(starts[start]).digest
+        study.enqueue_trial(to_params(worker.space, starts[start]), {"digest": digest, "start": start})
+    elif lost:
+        digest, params = next(iter(lost.items()))
+        study.enqueue_trial(params, {"digest": digest})
     trial = study.ask()
-    genes = space.canonical(suggest(trial, space))
-    arch = space.decode(genes)
-    known = {t.user_attrs["digest"]: t for t in finished}.get(arch.digest)
-    if known is not None:
-        accuracy, latency = known.values
-    else:
-        latency = objective.latency_ms(arch)
-        # Infeasible trials are compared by how far they are over the limit, so their accuracy is not asked for.
-        accuracy = objective.accuracy(arch) if latency <= config.limit_ms else 0.0
+    with claims.beating(trial), suppress(claims.TAKEN):
+        _evaluate(worker, trial)
+
+
+def _evaluate(worker: _Worker, trial: optuna.Trial) -> None:
+    from nassuite.search import claims
+
+    study, config = worker.study, worker.config
+    genes = worker.space.canonical(suggest(trial, worker.space))
+    arch = worker.space.decode(genes)
     trial.set_user_attr("digest", arch.digest)
     trial.set_user_attr("genes", genes)
-    trial.set_user_attr("evaluated", latency <= config.limit_ms)
+    standing = claims.settle(study, trial, arch.digest, most=config.trials, watch=worker.watch)
+    if standing == "leave":
+        claims.leave(study, trial)
+        return
+    latency = worker.objective.latency_ms(arch)
+    new = standing == "evaluate" and latency <= config.limit_ms
+    if standing == "repeat":
+        complete = _in_state(study.get_trials(deepcopy=False), "COMPLETE")
+        accuracy, latency = next(t.values for t in complete if t.user_attrs["digest"] == arch.digest)
+    else:
+        # Infeasible trials are compared by how far they are over the limit, so their accuracy is not asked for.
+        accuracy = worker.objective.accuracy(arch) if new else 0.0
+    trial.set_user_attr("evaluated", new)
     trial.set_constraint("latency_ms", latency - config.limit_ms)
-    study.tell(trial, [accuracy, latency])
-    return known is None and latency <= config.limit_ms
+    study.tell(trial, [accuracy, latency], skip_if_finished=True)
 
 
 def _starting_points(space: Space) -> Sequence[Genes]:
