@@ -69,7 +69,7 @@ def search(
         _refuse_other_budgets(run, settings, expected_budgets)
         with run.locked():
             flow = prepare(run, settings, progress=progress, meter=meter)
-            _refuse_other_ground(flow, facts)
+            refuse_other_ground(flow, facts)
             return _follow(flow, facts)
     if settings is None or not settings.budget_ms:
         raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
@@ -78,7 +78,7 @@ def search(
     if settings.storage is not None:
         open_storage(settings.storage)
     flow = prepare(run, settings, progress=progress, meter=meter)
-    facts = _facts(flow, command)
+    facts = run_facts(flow, command)
     if reuse is not None:
         facts["reused"] = str(reuse.resolve())
         flow.settings = _adopted_settings(flow, RunDirectory(reuse), facts)
@@ -109,7 +109,7 @@ def _follow(flow: Flow, facts: dict[str, Any]) -> Outcome:
     return Outcome(run.root, results, tuple(flow.notes()))
 
 
-def _facts(flow: Flow, command: Sequence[str] | None) -> dict[str, Any]:
+def run_facts(flow: Flow, command: Sequence[str] | None) -> dict[str, Any]:
     words = [without_password(word) for word in command or ()]
     place = flow.run.root.resolve()
     origin = f"{platform.node()}{place}{time.time()}"
@@ -132,8 +132,8 @@ def _refuse_other_budgets(run: RunDirectory, settings: Settings, expected: Seque
         )
 
 
-def _refuse_other_ground(flow: Flow, facts: dict[str, Any]) -> None:
-    """A run goes on only with the images, the space and the machine that it began with."""
+def refuse_other_ground(flow: Flow, facts: dict[str, Any], *, machine: bool = True) -> None:
+    """A run goes on only with the images, the space and, where that matters, the machine that it began with."""
     ground = {
         "data_digest": ("the images", flow.data.digest, flow.settings.data),
         "space_digest": ("the search space", flow.space.digest, flow.space.name),
@@ -144,7 +144,7 @@ def _refuse_other_ground(flow: Flow, facts: dict[str, Any]) -> None:
                 f"--resume {flow.run.root}: {what} ({where}) changed since it began: "
                 "restore what it was, or start a new run"
             )
-    if facts["target"] != flow.target.key:
+    if machine and facts["target"] != flow.target.key:
         raise InputError(
             f"--resume {flow.run.root}: it began on ({facts['target']}), this is ({flow.target.key}), whose latencies "
             f"do not compare: go on there, or take its supernet with --from {flow.run.root}"

@@ -44,6 +44,7 @@ ORDER = [
     {"stages"},
     {"exploring", "hand_over", "auditing"},
     {"study", "joining"},
+    {"supernet_training"},
     {"terminal"},
     {"terminal_models", "terminal_cost"},
     {"cli"},

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
+from nassuite.search import claims
 from nassuite.search.parameters import suggest, to_params
 from nassuite.search.samplers import SamplerFactory, guided_sampler, make_sampler
 from nassuite.space import Genes, Space
@@ -21,8 +22,6 @@ from nassuite.spec import Arch
 
 if TYPE_CHECKING:
     import optuna
-
-    from nassuite.search.claims import Watch
 
 STUDY_NAME = "nassuite"
 DIRECTIONS = ("maximize", "minimize")
@@ -89,8 +88,12 @@ def _storage(journal: Path) -> optuna.storages.JournalStorage:
     from optuna.storages.journal import JournalFileBackend
 
     # Optuna's own locks outlive a process that is killed: for ever, where the journal's path is relative.
-    lock: Any = filelock.FileLock(journal.with_name(f".{journal.name}.lock"))
+    lock: Any = filelock.FileLock(_lock_of(journal))
     return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+
+
+def _lock_of(journal: Path) -> Path:
+    return journal.with_name(f".{journal.name}.lock")
 
 
 def trials_done(study: optuna.Study) -> int:
@@ -115,7 +118,7 @@ def keep(study: optuna.Study, journal: Path) -> None:
     import optuna
 
     temporary = journal.with_name(f".{journal.name}.copy")
-    temporary.unlink(missing_ok=True)
+    temporary.unlink(missing_ok=True)  # what a killed process left of one
     copy = optuna.create_study(
         storage=_storage(temporary), study_name=STUDY_NAME, directions=study.directions
     )
@@ -123,6 +126,7 @@ def keep(study: optuna.Study, journal: Path) -> None:
         copy.set_user_attr(key, value)
     copy.add_trials(study.get_trials(deepcopy=False))
     os.replace(temporary, journal)
+    _lock_of(temporary).unlink(missing_ok=True)
 
 
 def drop_torn_line(journal: Path) -> None:
@@ -171,17 +175,13 @@ def evaluations(study: optuna.Study, space: Space) -> list[Evaluation]:
 
 
 def _evaluated(study: optuna.Study) -> dict[str, optuna.trial.FrozenTrial]:
-    from nassuite.search.claims import evaluated
-
-    return evaluated(study.get_trials(deepcopy=False))
+    return claims.evaluated(study.get_trials(deepcopy=False))
 
 
 def _new_evaluations(
     study: optuna.Study, space: Space, objective: Objective, config: SearchConfig
 ) -> Iterator[None]:
     """Makes trials, and yields for each architecture that was evaluated, here or by another worker."""
-    from nassuite.search import claims
-
     objective = replace(objective, latency_ms=cache(objective.latency_ms))
     watch = claims.Watch()
     worker = _Worker(study, space, objective, config, _sampler_factory(space, objective, config), watch)
@@ -223,13 +223,11 @@ class _Worker:
     objective: Objective
     config: SearchConfig
     sampler: SamplerFactory
-    watch: Watch
+    watch: claims.Watch
 
 
 def _run_one(worker: _Worker) -> None:
     """One trial: of a starting point, of an architecture that was lost, or of what the sampler proposes."""
-    from nassuite.search import claims
-
     study = worker.study
     trials = study.get_trials(deepcopy=False)
     # Those that others are at count, or two workers that begin a trial at the same count would make the same.
@@ -251,8 +249,6 @@ def _run_one(worker: _Worker) -> None:
 
 
 def _evaluate(worker: _Worker, trial: optuna.Trial) -> None:
-    from nassuite.search import claims
-
     study, config = worker.study, worker.config
     genes = worker.space.canonical(suggest(trial, worker.space))
     arch = worker.space.decode(genes)

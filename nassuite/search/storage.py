@@ -34,10 +34,6 @@ def reachable(url: str) -> Iterator[None]:
         yield
     except errors as error:
         raise InputError(f"--storage {without_password(url)} cannot be used: {_reason(error)}") from None
-    except ImportError as error:
-        raise InputError(
-            f"--storage {without_password(url)} needs {error.name or 'a driver'}: pip install 'nassuite[distributed]'"
-        ) from None
 
 
 def _reason(error: BaseException) -> str:
@@ -58,24 +54,39 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    named = f"--storage {without_password(url)}"
     whole = with_password(url)
-    scheme, _, rest = whole.partition("://")
-    with reachable(url), warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if scheme == "grpc":
-            host, _, port = rest.rstrip("/").rpartition(":")
-            proxy = optuna.storages.GrpcStorageProxy(host=host, port=int(port))
-            proxy.wait_server_ready(timeout=2 * CONNECT_SECONDS)
-            return proxy
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        engine = {
-            "pool_pre_ping": True,  # a database that was restarted is found again
-            "connect_args": {"connect_timeout": CONNECT_SECONDS},
-        }
-        try:
-            return optuna.storages.RDBStorage(with_driver(whole), engine_kwargs=engine)
-        except (RuntimeError, ValueError) as error:  # tables of another Optuna; a port that is no number
-            raise InputError(f"--storage {without_password(url)} cannot be used: {_reason(error)}") from None
+    try:
+        with reachable(url), warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return _proxy(whole) if whole.startswith("grpc:") else _database(whole)
+    except ImportError as error:
+        driver = getattr(error.__cause__, "name", None) or error.name or "a driver"
+        raise InputError(f"{named} needs {driver}: pip install 'nassuite[distributed]'") from None
+    except (RuntimeError, ValueError) as error:  # tables of another Optuna; a port that is no number
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{named} cannot be used: {_reason(error)}") from None
+
+
+def _proxy(url: str) -> optuna.storages.BaseStorage:
+    from optuna.storages import GrpcStorageProxy
+
+    host, _, port = url.partition("://")[2].rstrip("/").rpartition(":")
+    proxy = GrpcStorageProxy(host=host, port=int(port))
+    proxy.wait_server_ready(timeout=2 * CONNECT_SECONDS)
+    return proxy
+
+
+def _database(url: str) -> optuna.storages.BaseStorage:
+    from optuna.storages import RDBStorage
+
+    engine = {
+        "pool_pre_ping": True,  # a database that was restarted is found again
+        "connect_args": {"connect_timeout": CONNECT_SECONDS},
+    }
+    return RDBStorage(with_driver(url), engine_kwargs=engine)
 
 
 def begin_study(

@@ -65,16 +65,15 @@ def accounted_for(study: optuna.Study) -> Counter:
 
 @pytest.mark.slow
 def test_four_workers_one_of_them_killed(url, tmp_path):
-    begun = tmp_path / "begun"
+    begun = SPAWN.Event()
     study = begin_study(open_storage(url), url, "toy", FACTS)
     victim = SPAWN.Process(target=work_in_storage, args=(url, CONFIG, begun))
     workers = [SPAWN.Process(target=work_in_storage, args=(url, CONFIG)) for _ in range(3)]
     victim.start()
-    deadline = time.monotonic() + 120
-    while not begun.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert begun.wait(120)
     for worker in workers:
         worker.start()
+    deadline = time.monotonic() + 120
     while len(evaluations(study, TOY)) < 8 and time.monotonic() < deadline:
         time.sleep(0.05)
     (at,) = [t for t in study.get_trials() if t.user_attrs.get("beat") and t.state == TrialState.RUNNING] or [
@@ -104,7 +103,7 @@ def proxy(port: int) -> None:
 
 
 @pytest.mark.slow
-def test_two_workers_through_a_proxy(tmp_path):
+def test_two_workers_through_a_proxy():
     pytest.importorskip("grpc", reason="grpcio is not installed (nassuite[distributed])")
     port = postgres.free_port()
     server = SPAWN.Process(target=proxy, args=(port,), daemon=True)
@@ -112,14 +111,12 @@ def test_two_workers_through_a_proxy(tmp_path):
     try:
         where = f"grpc://127.0.0.1:{port}"
         study = begin_study(open_storage(where), where, "toy", FACTS)
-        begun = tmp_path / "begun"
+        begun = SPAWN.Event()
         victim = SPAWN.Process(target=work_in_storage, args=(where, CONFIG, begun))
         worker = SPAWN.Process(target=work_in_storage, args=(where, CONFIG))
         victim.start()
         worker.start()
-        deadline = time.monotonic() + 120
-        while not begun.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert begun.wait(120)
         os.kill(victim.pid, signal.SIGKILL)
         worker.join(120)
         assert worker.exitcode == 0
@@ -143,7 +140,7 @@ def test_a_study_of_something_else_is_refused(url):
     with pytest.raises(InputError, match="has no study nothing"):
         join_study(storage, url, "nothing", FACTS)
     optuna.create_study(storage=storage, study_name="theirs").add_trial(optuna.create_trial(value=1.0))
-    with pytest.raises(InputError, match="study theirs in .* is of another nassuite none there"):
+    with pytest.raises(InputError, match=r"study theirs in .* is of another nassuite none there"):
         begin_study(storage, url, "theirs", FACTS)
 
 

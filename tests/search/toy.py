@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from small_spaces import space_of
@@ -68,21 +69,21 @@ def work(journal: Path, config: SearchConfig) -> None:
     run_trials(open_study(journal), TOY, Objective(slow_accuracy, latency_ms), config)
 
 
-def hanging_accuracy(begun: Path, *, after: int) -> Callable[[Arch], float]:
-    """Of an evaluation that never ends, after some that do; the file ``begun`` tells when."""
+def hanging_accuracy(begun: Event, *, after: int) -> Callable[[Arch], float]:
+    """Of an evaluation that never ends, after some that do; ``begun`` tells when."""
     evaluated: list[Arch] = []
 
     def hanging(arch: Arch) -> float:
         evaluated.append(arch)
         if len(evaluated) > after:
-            begun.touch()
+            begun.set()
             time.sleep(600)
         return accuracy(arch)
 
     return hanging
 
 
-def work_until_killed(journal: Path, config: SearchConfig, begun: Path) -> None:
+def work_until_killed(journal: Path, config: SearchConfig, begun: Event) -> None:
     objective = Objective(hanging_accuracy(begun, after=3), latency_ms)
     run_trials(open_study(journal), TOY, objective, config)
 
@@ -90,7 +91,7 @@ def work_until_killed(journal: Path, config: SearchConfig, begun: Path) -> None:
 FACTS = {"nassuite": "0", "space": TOY.digest}
 
 
-def work_in_storage(url: str, config: SearchConfig, begun: Path | None = None) -> None:
+def work_in_storage(url: str, config: SearchConfig, begun: Event | None = None) -> None:
     """A worker on a storage; with ``begun`` it hangs at its third evaluation."""
     claims.BEAT_SECONDS, claims.GRACE_SECONDS = 0.25, 2.0
     study = join_study(open_storage(url), url, "toy", FACTS)
