@@ -38,7 +38,9 @@ def reachable(url: str) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     """The first line of what a driver says, which says much."""
-    if isinstance(error.__cause__, Exception):  # Optuna's own wraps the database's
+    from optuna.exceptions import StorageInternalError
+
+    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
         return _reason(error.__cause__)
     said = str(getattr(error, "orig", None) or getattr(error, "details", lambda: None)() or error)
     line = without_password(
@@ -53,7 +55,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     """The storage behind an URL. Raises InputError where it does not answer within some ten seconds."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what is amiss is told once, and by us
     logging.getLogger("alembic").setLevel(logging.WARNING)
     named = f"--storage {without_password(url)}"
     whole = with_password(url)

@@ -160,9 +160,9 @@ def test_a_worker_killed_on_the_way_loses_nothing(tmp_path, monkeypatch):
     study = open_study(journal)
     context = multiprocessing.get_context("spawn")
     begun = context.Event()
-    victim = context.Process(target=work_until_killed, args=(journal, config, begun))
+    victim = context.Process(target=work_until_killed, args=(journal, config, begun), daemon=True)
     victim.start()
-    assert begun.wait(120)
+    assert begun.wait(300)
     os.kill(victim.pid, signal.SIGKILL)
     victim.join()
     (dead,) = [t for t in study.get_trials() if t.state == TrialState.RUNNING]

@@ -38,10 +38,12 @@ def database():
 @pytest.fixture
 def url(database, monkeypatch):
     """The password is in the environment alone, for worker processes too."""
-    monkeypatch.setenv(STORAGE_VARIABLE, postgres.with_secret(database))
+    whole = postgres.with_secret(database)
+    monkeypatch.setenv(STORAGE_VARIABLE, whole)
     yield database
-    for name in optuna.get_all_study_names(open_storage(database)):
-        optuna.delete_study(study_name=name, storage=open_storage(database))
+    storage = open_storage(whole)
+    for name in optuna.get_all_study_names(storage):
+        optuna.delete_study(study_name=name, storage=storage)
 
 
 def front_volume(study: optuna.Study) -> float:
@@ -67,25 +69,22 @@ def accounted_for(study: optuna.Study) -> Counter:
 def test_four_workers_one_of_them_killed(url, tmp_path):
     begun = SPAWN.Event()
     study = begin_study(open_storage(url), url, "toy", FACTS)
-    victim = SPAWN.Process(target=work_in_storage, args=(url, CONFIG, begun))
-    workers = [SPAWN.Process(target=work_in_storage, args=(url, CONFIG)) for _ in range(3)]
+    victim = SPAWN.Process(target=work_in_storage, args=(url, CONFIG, begun), daemon=True)
+    workers = [SPAWN.Process(target=work_in_storage, args=(url, CONFIG), daemon=True) for _ in range(3)]
     victim.start()
-    assert begun.wait(120)
+    assert begun.wait(300)
+    (at,) = [t for t in study.get_trials() if t.state == TrialState.RUNNING]
     for worker in workers:
         worker.start()
-    deadline = time.monotonic() + 120
-    while len(evaluations(study, TOY)) < 8 and time.monotonic() < deadline:
+    while len(evaluations(study, TOY)) < 8 and any(worker.is_alive() for worker in workers):
         time.sleep(0.05)
-    (at,) = [t for t in study.get_trials() if t.user_attrs.get("beat") and t.state == TrialState.RUNNING] or [
-        None
-    ]
+    assert study.get_trials()[at.number].state == TrialState.RUNNING, "slow, but it has a beat"
     os.kill(victim.pid, signal.SIGKILL)
     for worker in (victim, *workers):
-        worker.join(120)
+        worker.join(300)
     assert [worker.exitcode for worker in (victim, *workers)] == [-signal.SIGKILL, 0, 0, 0]
     ended = accounted_for(study)
     assert ended["FAIL"] == 1
-    assert at is not None
     assert study.get_trials()[at.number].state == TrialState.FAIL
     assert at.user_attrs["digest"] in {e.arch.digest for e in evaluations(study, TOY)}
     alone = open_study(tmp_path / "alone")
@@ -110,15 +109,16 @@ def test_two_workers_through_a_proxy():
     server.start()
     try:
         where = f"grpc://127.0.0.1:{port}"
+        optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port).wait_server_ready(timeout=300)
         study = begin_study(open_storage(where), where, "toy", FACTS)
         begun = SPAWN.Event()
-        victim = SPAWN.Process(target=work_in_storage, args=(where, CONFIG, begun))
-        worker = SPAWN.Process(target=work_in_storage, args=(where, CONFIG))
+        victim = SPAWN.Process(target=work_in_storage, args=(where, CONFIG, begun), daemon=True)
+        worker = SPAWN.Process(target=work_in_storage, args=(where, CONFIG), daemon=True)
         victim.start()
         worker.start()
-        assert begun.wait(120)
+        assert begun.wait(300)
         os.kill(victim.pid, signal.SIGKILL)
-        worker.join(120)
+        worker.join(300)
         assert worker.exitcode == 0
         assert accounted_for(study)["FAIL"] == 1
     finally:
