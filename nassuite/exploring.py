@@ -1,56 +1,109 @@
-"""The stage that searches: in one process, or in several that share the journal."""
+"""The stage that searches: in one process, in several that share the journal, or on many machines.
+
+On many machines the study is in the run's storage; when it is done, the run's folder gets a copy of it as its
+journal, so that what comes later needs no storage.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nassuite import __version__
 from nassuite.errors import InputError
 from nassuite.flow import Flow, prepare
 from nassuite.progress import SILENT
+from nassuite.records import sha256_file
 from nassuite.run_directory import RunDirectory
 from nassuite.search.driver import (
     Objective,
     SearchConfig,
     drop_torn_line,
+    keep,
     run_trials,
     sweep,
     trials_done,
 )
+from nassuite.search.storage import begin_study, join_study, open_storage, reachable
+from nassuite.spec import Arch
 from nassuite.stages import SEARCH_VAL_IMAGES, accuracy_of
+from nassuite.storage_url import without_password
+
+if TYPE_CHECKING:
+    import optuna
 
 WATCH_SECONDS = 0.5
 
 
 def explore(flow: Flow) -> None:
-    """The Optuna study, in this process or in several that share the journal."""
+    """The Optuna study, in this process or in several that share it."""
+    if flow.settings.storage is not None:
+        _explore_in_storage(flow, flow.settings.storage)
+        return
     drop_torn_line(flow.run.journal)
     sweep(flow.study)
     if flow.settings.workers > 1:
-        _search_together(flow)
+        _search_together(flow, flow.study)
         sweep(flow.study)
-    _search_here(flow)
+    search_here(flow, flow.study)
 
 
-def _search_together(flow: Flow) -> None:
+def _explore_in_storage(flow: Flow, url: str) -> None:
+    if flow.run.journal.exists():
+        return
+    name = study_name(flow.run)
+    study = begin_study(open_storage(url), url, name, study_facts(flow), minimised=flow.minimised_count)
+    flow.progress.say(
+        f"the study is {name} in {without_password(url)}; "
+        f"other machines join with: nassuite worker {shlex.quote(str(flow.run.root))}"
+    )
+    with reachable(url):
+        if flow.settings.workers > 1:
+            _search_together(flow, study)
+        search_here(flow, study)
+        keep(study, flow.run.journal)
+
+
+def study_name(run: RunDirectory) -> str:
+    """What a run's study is called where many runs are kept: its folder's name, and what tells it from its like."""
+    _, facts = run.read_settings()
+    if "study" not in facts:
+        raise InputError(f"{run.study} is damaged: it lacks study")
+    return facts["study"]
+
+
+def study_facts(flow: Flow) -> dict[str, str]:
+    """What all workers of a study have to agree on."""
+    return {
+        "nassuite": __version__,
+        "space": flow.space.digest,
+        "data": flow.data.digest,
+        "supernet": sha256_file(flow.run.supernet),
+        "latencies": sha256_file(flow.run.samples),
+    }
+
+
+def _search_together(flow: Flow, study: optuna.Study) -> None:
     context = torch.multiprocessing.get_context("spawn")
     workers = [
-        context.Process(target=_search_worker, args=(flow.run.root,), daemon=True)
+        context.Process(target=_search_worker, args=(flow.run.root, flow.settings.storage), daemon=True)
         for _ in range(flow.settings.workers)
     ]
     for worker in workers:
         worker.start()
     try:
-        done = trials_done(flow.study)
+        done = trials_done(study)
         for _ in flow.progress.track(
-            _news(flow, workers, done), "search", total=flow.settings.trials, done=done
+            _news(study, workers, done), "search", total=flow.settings.trials, done=done
         ):
             pass
     finally:
@@ -61,11 +114,11 @@ def _search_together(flow: Flow) -> None:
         flow.progress.say("a search process ended early; this one finishes its share")
 
 
-def _news(flow: Flow, workers: Sequence[Any], done: int) -> Iterator[int]:
+def _news(study: optuna.Study, workers: Sequence[Any], done: int) -> Iterator[int]:
     """Yields once for each trial that the workers finish, until all of them have ended."""
     while True:
         ended = not any(worker.is_alive() for worker in workers)
-        now = trials_done(flow.study)
+        now = trials_done(study)
         yield from range(done, now)
         done = now
         if ended:
@@ -73,14 +126,23 @@ def _news(flow: Flow, workers: Sequence[Any], done: int) -> Iterator[int]:
         time.sleep(WATCH_SECONDS)
 
 
-def _search_worker(root: Path) -> None:
-    """What goes wrong here is met again, and told, by the process that started this one."""
+def _search_worker(root: Path, storage: str | None) -> None:
+    """What goes wrong here is met again, and told, by the process that started this one.
+
+    ``storage`` is passed on, for it may hold a password, which no file does.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     run = RunDirectory(root)
     try:
         settings, _ = run.read_settings()
         torch.set_num_threads(max(1, torch.get_num_threads() // settings.workers))
-        _search_here(prepare(run, settings, progress=SILENT))
+        flow = prepare(run, replace(settings, storage=storage), progress=SILENT)
+        if storage is None:
+            search_here(flow, flow.study)
+        else:
+            study = join_study(open_storage(storage), storage, study_name(run), study_facts(flow))
+            with reachable(storage):
+                search_here(flow, study)
     except (InputError, OSError, KeyboardInterrupt):
         sys.exit(1)
 
@@ -92,14 +154,22 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _search_here(flow: Flow) -> None:
+def search_here(flow: Flow, study: optuna.Study) -> int:
+    """Evaluates in this process until the study's trials are done; how many were this process's own."""
     settings = flow.settings
     assert settings.trials is not None
+    own = 0
+
+    def accuracy(arch: Arch) -> float:
+        nonlocal own
+        own += 1
+        return accuracy_of(flow, arch, val)
+
     val = flow.data.val.subset(SEARCH_VAL_IMAGES, seed=settings.seed).to(flow.device)
     objective = Objective(
-        lambda arch: accuracy_of(flow, arch, val), flow.predict_ms, flow.excess,
-        cost=flow.minimised if settings.minimise else None,
-    )  # fmt: skip
+        accuracy, flow.predict_ms, flow.excess, cost=flow.minimised if settings.minimise else None
+    )
     budgets = tuple(budget / flow.margin for budget in flow.hard_budgets)
     config = SearchConfig(settings.trials, budgets, settings.sampler, settings.seed, flow.least)
-    run_trials(flow.study, flow.space, objective, config, flow.progress)
+    run_trials(study, flow.space, objective, config, flow.progress)
+    return own

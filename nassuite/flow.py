@@ -143,7 +143,12 @@ class Flow:
 
     @cached_property
     def study(self) -> optuna.Study:
-        return open_study(self.run.journal, minimised=2 if self.settings.minimise else 1)
+        return open_study(self.run.journal, minimised=self.minimised_count)
+
+    @property
+    def minimised_count(self) -> int:
+        """Objectives that are minimised: the latency, and what else is asked for."""
+        return 2 if self.settings.minimise else 1
 
     @property
     def limits(self) -> tuple[Limit, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 from nassuite.errors import InputError
 from nassuite.records import write_bytes
 from nassuite.resources import find_toml, shipped_names
+from nassuite.storage_url import check_storage, without_password
 from nassuite.time_shares import parse_duration, prune_epochs_of
 
 SUPERNET_SETTINGS = ("size", "train_images", "class_weights", "epochs", "batch_size", "lr", "seed")
@@ -87,6 +88,9 @@ class Settings:
     trials: int | None = option(None, "distinct architectures evaluated by the search (default: 72)")
     sampler: str = option("nsga2", "Optuna sampler", choices=("nsga2", "guided", "tpe", "gp", "random"))
     workers: int = option(1, "processes that search together")
+    storage: str | None = option(
+        None, "database or gRPC proxy through which several machines search (default: this machine alone)"
+    )
     finetune_epochs: int | None = option(None, "epochs of distillation of a winner (default: fits the data)")
     prune: float = option(0.3, "fraction of the winner's inner channels that pruning removes")
     refine: str | None = option(
@@ -144,7 +148,9 @@ class Settings:
         )
 
     def to_toml(self) -> dict[str, Any]:
-        return to_table(self)
+        """As they are written down: without a password."""
+        table = to_table(self)
+        return table | ({"storage": without_password(self.storage)} if self.storage else {})
 
 
 def _space_for(images: int, size: int) -> str:
@@ -242,6 +248,8 @@ def _check(settings: Settings) -> None:
     }  # fmt: skip
     check_least(settings, at_least)
     check_seed(settings.seed)
+    if settings.storage is not None:
+        check_storage(settings.storage)
     if not 0 < settings.prune < 1:
         raise InputError(f"--prune {settings.prune:g}: expected a fraction between 0 and 1")
     if not 0.5 <= settings.confidence < 1:

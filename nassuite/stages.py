@@ -37,6 +37,7 @@ from nassuite.search.finalists import (
 from nassuite.spec import Arch
 from nassuite.train.recalibrate import predict, recalibrated
 from nassuite.train.sandwich import train_supernet
+from nassuite.train.team import ALONE, Team
 
 SEARCH_VAL_IMAGES = 2000
 FINALISTS = 8
@@ -79,7 +80,7 @@ def calibrate(flow: Flow) -> None:
     write_json(flow.run.predictor, {**record, **flow.predictor.error.to_json()})
 
 
-def train_shared_weights(flow: Flow) -> None:
+def train_shared_weights(flow: Flow, team: Team = ALONE) -> None:
     settings = flow.settings
     assert settings.epochs is not None
     val = flow.data.val.subset(SEARCH_VAL_IMAGES, seed=settings.seed)
@@ -96,8 +97,10 @@ def train_shared_weights(flow: Flow) -> None:
         flow.supernet, flow.data.train, config,
         device=flow.device, class_weights=flow.class_weights,
         checkpoints=FileCheckpoints(flow.run.supernet), progress=flow.progress, after_epoch=after_epoch,
+        team=team,
     )  # fmt: skip
-    write_json(flow.run.root / "supernet" / "log.json", log)
+    if team.leads:
+        write_json(flow.run.root / "supernet" / "log.json", log)
 
 
 def accuracy_of(flow: Flow, arch: Arch, val: Any) -> float:

@@ -10,6 +10,8 @@ by the next run; only this module and the command line know that directory.
 
 from __future__ import annotations
 
+import hashlib
+import platform
 import shlex
 import time
 from collections.abc import Sequence
@@ -26,9 +28,11 @@ from nassuite.pacing import fit_to_limit, settle_fine_tuning
 from nassuite.progress import Progress
 from nassuite.records import environment, write_bytes
 from nassuite.run_directory import RunDirectory
+from nassuite.search.storage import open_storage
 from nassuite.settings import Settings, check_budgets
 from nassuite.stages import calibrate, measure_finalists, train_shared_weights
 from nassuite.starting import check_initial, start_from, trained_supernet
+from nassuite.storage_url import without_password
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def search(
         _refuse_other_budgets(run, settings, expected_budgets)
         with run.locked():
             flow = prepare(run, settings, progress=progress, meter=meter)
-            _refuse_other_ground(flow, facts)
+            refuse_other_ground(flow, facts)
             return _follow(flow, facts)
     if init is not None and reuse is not None:
         raise InputError("--from takes another run's supernet as it is, --init trains it further: give one")
@@ -78,9 +82,11 @@ def search(
     check_budgets(settings)
     # Everything is checked before anything is written: what was refused leaves no directory behind.
     run.check_new()
+    if settings.storage is not None:
+        open_storage(settings.storage)
     flow = prepare(run, settings, progress=progress, meter=meter)
     flow.check_limits()
-    facts = _facts(flow, command)
+    facts = run_facts(flow, command)
     if reuse is not None:
         facts["reused"] = str(reuse.resolve())
         flow.settings = _adopted_settings(flow, RunDirectory(reuse), facts)
@@ -121,10 +127,14 @@ def _follow(flow: Flow, facts: dict[str, Any]) -> Outcome:
     return Outcome(run.root, results, tuple(flow.notes()))
 
 
-def _facts(flow: Flow, command: Sequence[str] | None) -> dict[str, Any]:
+def run_facts(flow: Flow, command: Sequence[str] | None) -> dict[str, Any]:
+    words = [without_password(word) for word in command or ()]
+    place = flow.run.root.resolve()
+    origin = f"{platform.node()}{place}{time.time()}"
     return {
-        "command": shlex.join(command) if command else "nassuite.search(...)",
+        "command": shlex.join(words) if words else "nassuite.search(...)",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "study": f"{place.name}-{hashlib.sha256(origin.encode()).hexdigest()[:8]}",
         "data_digest": flow.data.digest,
         "space_digest": flow.space.digest,
         "resolution": list(flow.space.resolution),
@@ -141,8 +151,8 @@ def _refuse_other_budgets(run: RunDirectory, settings: Settings, expected: Seque
         raise InputError(f"--resume {run.root}: that run {has}; for others use --from {run.root}")
 
 
-def _refuse_other_ground(flow: Flow, facts: dict[str, Any]) -> None:
-    """A run goes on only with the images, the space and the machine that it began with."""
+def refuse_other_ground(flow: Flow, facts: dict[str, Any], *, machine: bool = True) -> None:
+    """A run goes on only with the images, the space and, where that matters, the machine that it began with."""
     ground = {
         "data_digest": ("the images", flow.data.digest, flow.settings.data),
         "space_digest": ("the search space", flow.space.digest, flow.space.name),
@@ -153,7 +163,7 @@ def _refuse_other_ground(flow: Flow, facts: dict[str, Any]) -> None:
                 f"--resume {flow.run.root}: {what} ({where}) changed since it began: "
                 "restore what it was, or start a new run"
             )
-    if facts["target"] != flow.target.key:
+    if machine and facts["target"] != flow.target.key:
         raise InputError(
             f"--resume {flow.run.root}: it began on ({facts['target']}), this is ({flow.target.key}), whose latencies "
             f"do not compare: go on there, or take its supernet with --from {flow.run.root}"

@@ -103,6 +103,8 @@ def _detail(run: RunDirectory, settings: Settings, stage: str) -> str:
     if stage == "search":
         from nassuite.search.driver import trials_in
 
+        if settings.storage is not None and not run.journal.exists():
+            return f"{settings.trials} architectures, counted in {settings.storage}"
         return f"{trials_in(run.journal)} of {settings.trials} architectures"
     if stage == "deploy":
         budgets = run.budgets_ms(settings)

@@ -14,7 +14,8 @@ ROOT = Path(nassuite.__file__).parent
 
 ORDER = [
     {"errors"},
-    {"spec", "records", "progress", "resources", "time_shares"},
+    {"storage_url", "time_shares"},
+    {"spec", "records", "progress", "resources"},
     {"space"},
     {"space_file", "settings"},
     {"train_settings", "prune_settings", "audit_settings", "quantize_settings"},
@@ -42,7 +43,8 @@ ORDER = [
     {"flow"},
     {"stages", "refining"},
     {"exploring", "hand_over", "auditing", "starting", "pacing"},
-    {"study"},
+    {"study", "joining"},
+    {"supernet_training"},
     {"terminal"},
     {"terminal_models", "terminal_cost"},
     {"cli"},

@@ -22,6 +22,8 @@ from nassuite.cli import (
     quantize,
     search,
     train,
+    train_supernet,
+    worker,
     zoo,
 )  # fmt: skip
 from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_MISSED, Parser
@@ -59,7 +61,7 @@ def _how_to_go_on(parsed: argparse.Namespace) -> str:
     run = getattr(parsed, "started", None)
     if run is not None:
         for command, file in (
-            ("search", "study.toml"),
+            (getattr(parsed, "searches_by", "search"), "study.toml"),
             (getattr(parsed, "trains_by", "train"), "train.toml"),
             ("prune", "prune.toml"),
             ("prune", "sensitivity.toml"),
@@ -77,6 +79,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nassuite {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     search.add(commands)
+    train_supernet.add(commands)
+    worker.add(commands)
     train.add(commands)
     prune.add(commands)
     distill.add(commands)

@@ -96,12 +96,14 @@ class Split:
         drop_last: bool = False,
         device: torch.device | str | None = None,
         channels_last: bool = True,
+        share: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Images float32 (N, C, H, W) in 0..1 and labels int64 (N,), on ``device`` (None: where they are).
 
         A generator (on the CPU) shuffles and augments: the same state gives the same batches, held or
         streamed, on every device. Without one, images come in order and ``augment`` is a ValueError.
-        ``drop_last`` drops a short last batch unless it is the only one.
+        ``drop_last`` drops a short last batch unless it is the only one. ``share`` (k, n) gives of every batch the
+        part k of n, counted from 0, and reads no other images: together the n parts are the batch.
         """
         if augment is not None and generator is None:
             raise ValueError("augment needs a generator")
@@ -112,11 +114,13 @@ class Split:
         if drop_last and len(chunks) > 1 and len(chunks[-1]) < batch_size:
             chunks.pop()
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        for rows, read in zip(chunks, self._pixels(chunks), strict=True):
+        parts = [slice(len(c) * share[0] // share[1], len(c) * (share[0] + 1) // share[1]) for c in chunks]
+        wanted = [rows[part] for rows, part in zip(chunks, parts, strict=True)]
+        for chunk, part, rows, read in zip(chunks, parts, wanted, self._pixels(wanted), strict=True):
             target = read.device if device is None else torch.device(device)
             pixels = read.to(target)
             if augment is not None and generator is not None:
-                pixels = augment(pixels, generator)
+                pixels = augment(pixels, generator, rows=part, of=len(chunk))
             # A tensor: CUDA would multiply by a plain number's reciprocal, other bits than as_float's.
             scale = torch.full((), 255.0, device=target)
             images = pixels.to(torch.float32, memory_format=layout).div_(scale)

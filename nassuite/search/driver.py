@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
+from nassuite.search import claims
 from nassuite.search.parameters import suggest, to_params
 from nassuite.search.samplers import SamplerFactory, guided_sampler, make_sampler
 from nassuite.space import Genes, Space
@@ -70,6 +73,13 @@ class Objective:
     cost: Callable[[Arch], float] | None = None
 
 
+def directions(minimised: int) -> list[optuna.study.StudyDirection]:
+    """Accuracy is maximised; ``minimised`` objectives follow, the latency first."""
+    from optuna.study import StudyDirection
+
+    return [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * minimised]
+
+
 def open_study(journal: Path, name: str = STUDY_NAME, *, minimised: int = 1) -> optuna.Study:
     """The study in a journal file, made if it is not there. Accuracy is maximised, latency minimised.
 
@@ -78,7 +88,6 @@ def open_study(journal: Path, name: str = STUDY_NAME, *, minimised: int = 1) -> 
     Raises InputError for a journal that is damaged.
     """
     import optuna
-    from optuna.study import StudyDirection
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +95,7 @@ def open_study(journal: Path, name: str = STUDY_NAME, *, minimised: int = 1) -> 
         return optuna.create_study(
             storage=_storage(journal),
             study_name=name,
-            directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * minimised],
+            directions=directions(minimised),
             sampler=make_sampler("random", 0),
             load_if_exists=True,
         )
@@ -100,8 +109,12 @@ def _storage(journal: Path) -> optuna.storages.JournalStorage:
     from optuna.storages.journal import JournalFileBackend
 
     # Optuna's own locks outlive a process that is killed: for ever, where the journal's path is relative.
-    lock: Any = filelock.FileLock(journal.with_name(f".{journal.name}.lock"))
+    lock: Any = filelock.FileLock(_lock_of(journal))
     return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+
+
+def _lock_of(journal: Path) -> Path:
+    return journal.with_name(f".{journal.name}.lock")
 
 
 def trials_done(study: optuna.Study) -> int:
@@ -119,6 +132,22 @@ def trials_in(journal: Path, name: str = STUDY_NAME) -> int:
         return trials_done(optuna.load_study(study_name=name, storage=_storage(journal)))
     except (ValueError, KeyError, TypeError):
         return 0
+
+
+def keep(study: optuna.Study, journal: Path) -> None:
+    """Copies a study that is elsewhere into a journal file, whole or not at all."""
+    import optuna
+
+    temporary = journal.with_name(f".{journal.name}.copy")
+    temporary.unlink(missing_ok=True)  # what a killed process left of one
+    copy = optuna.create_study(
+        storage=_storage(temporary), study_name=STUDY_NAME, directions=study.directions
+    )
+    for key, value in study.user_attrs.items():
+        copy.set_user_attr(key, value)
+    copy.add_trials(study.get_trials(deepcopy=False))
+    os.replace(temporary, journal)
+    _lock_of(temporary).unlink(missing_ok=True)
 
 
 def drop_torn_line(journal: Path) -> None:
@@ -166,41 +195,36 @@ def evaluations(study: optuna.Study, space: Space) -> list[Evaluation]:
     ]
 
 
-def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    import optuna
-
-    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-
-
-def _running(study: optuna.Study) -> int:
-    import optuna
-
-    return len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)))
-
-
 def _evaluated(study: optuna.Study) -> dict[str, optuna.trial.FrozenTrial]:
-    """Digest to the first trial of each architecture that was evaluated."""
-    found: dict[str, optuna.trial.FrozenTrial] = {}
-    for trial in _finished(study):
-        if trial.user_attrs["evaluated"]:
-            found.setdefault(trial.user_attrs["digest"], trial)
-    return found
+    return claims.evaluated(study.get_trials(deepcopy=False))
 
 
 def _new_evaluations(
     study: optuna.Study, space: Space, objective: Objective, config: SearchConfig
 ) -> Iterator[None]:
-    """Makes trials, and yields after each that evaluated an architecture."""
+    """Makes trials, and yields for each architecture that was evaluated, here or by another worker."""
     objective = replace(objective, latency_ms=cache(objective.latency_ms))
-    sampler = _sampler_factory(space, objective, config)
-    while len(_evaluated(study)) < config.trials:
-        finished = _finished(study)
-        if len({t.user_attrs["digest"] for t in finished}) == space.size:
+    watch = claims.Watch()
+    worker = _Worker(study, space, objective, config, _sampler_factory(space, objective, config), watch)
+    known = len(_evaluated(study))
+    while True:
+        trials = study.get_trials(deepcopy=False)
+        done = len(claims.evaluated(trials))
+        yield from (None for _ in range(known, done))
+        known = done
+        finished = _in_state(trials, "COMPLETE")
+        exhausted = len({t.user_attrs["digest"] for t in finished}) == space.size
+        if done >= config.trials or exhausted or len(finished) >= ASKS_PER_TRIAL * config.trials:
             return
-        if len(finished) >= ASKS_PER_TRIAL * config.trials:
-            return
-        if _run_one(study, space, objective, config, sampler):
-            yield
+        claims.fail_dead(study, trials, watch)
+        if done + len(_in_state(trials, "RUNNING")) < config.trials:
+            _run_one(worker)
+        else:  # what is left is in others' hands, and becomes ours if they die
+            time.sleep(claims.POLL_SECONDS)
+
+
+def _in_state(trials: Sequence[optuna.trial.FrozenTrial], state: str) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in trials if trial.state.name == state]
 
 
 def _sampler_factory(space: Space, objective: Objective, config: SearchConfig) -> SamplerFactory:
@@ -214,40 +238,66 @@ def _sampler_factory(space: Space, objective: Objective, config: SearchConfig) -
     return lambda seed: guided
 
 
-def _run_one(
-    study: optuna.Study, space: Space, objective: Objective, config: SearchConfig, sampler: SamplerFactory
-) -> bool:
-    """One trial; True if it evaluated an architecture that had not been evaluated before."""
-    finished = _finished(study)
+@dataclass(frozen=True)
+class _Worker:
+    """What one worker's trials share."""
+
+    study: optuna.Study
+    space: Space
+    objective: Objective
+    config: SearchConfig
+    sampler: SamplerFactory
+    watch: claims.Watch
+
+
+def _run_one(worker: _Worker) -> None:
+    """One trial: of a starting point, of an architecture that was lost, or of what the sampler proposes."""
+    study = worker.study
+    trials = study.get_trials(deepcopy=False)
     # Those that others are at count, or two workers that begin a trial at the same count would make the same.
-    number = len(finished) + _running(study)
-    seed = int.from_bytes(hashlib.sha256(f"{config.seed}/{number}".encode()).digest()[:4], "big")
-    study.sampler = sampler(seed)
-    starts = _starting_points(space, config)
-    if number < len(starts):
-        study.enqueue_trial(to_params(space, starts[number]))
+    number = len(_in_state(trials, "COMPLETE")) + len(_in_state(trials, "RUNNING"))
+    seed = int.from_bytes(hashlib.sha256(f"{worker.config.seed}/{number}".encode()).digest()[:4], "big")
+    study.sampler = worker.sampler(seed)
+    starts, tried = _starting_points(worker.space, worker.config), claims.starts(trials)
+    start = next((n for n in range(len(starts)) if n not in tried), None) if number < len(starts) else None
+    lost = claims.lost(trials)
+    if start is not None:
+        digest = worker.space.decode(starts[start]).digest
+        study.enqueue_trial(to_params(worker.space, starts[start]), {"digest": digest, "start": start})
+    elif lost:
+        digest, params = next(iter(lost.items()))
+        study.enqueue_trial(params, {"digest": digest})
     trial = study.ask()
-    genes = space.canonical(suggest(trial, space))
-    arch = space.decode(genes)
-    known = {t.user_attrs["digest"]: t for t in finished}.get(arch.digest)
+    with claims.beating(trial), suppress(claims.TAKEN):
+        _evaluate(worker, trial)
+
+
+def _evaluate(worker: _Worker, trial: optuna.Trial) -> None:
+    study, config, objective = worker.study, worker.config, worker.objective
+    genes = worker.space.canonical(suggest(trial, worker.space))
+    arch = worker.space.decode(genes)
+    trial.set_user_attr("digest", arch.digest)
+    trial.set_user_attr("genes", genes)
+    standing = claims.settle(study, trial, arch.digest, most=config.trials, watch=worker.watch)
+    if standing == "leave":
+        claims.leave(study, trial)
+        return
     latency = objective.latency_ms(arch)
     over = dict(objective.excess(arch))
     if math.isfinite(config.limit_ms):
         over["latency_ms"] = latency - config.limit_ms
-    in_reach = all(value <= 0 for value in over.values())
-    if known is not None:
-        values = known.values
+    new = standing == "evaluate" and all(value <= 0 for value in over.values())
+    if standing == "repeat":
+        complete = _in_state(study.get_trials(deepcopy=False), "COMPLETE")
+        values = next(t.values for t in complete if t.user_attrs["digest"] == arch.digest)
     else:
         # Infeasible trials are compared by how far they are over the limits, so their accuracy is not asked for.
-        values = [objective.accuracy(arch) if in_reach else 0.0, latency]
+        values = [objective.accuracy(arch) if new else 0.0, latency]
         values += [objective.cost(arch)] if objective.cost else []
-    trial.set_user_attr("digest", arch.digest)
-    trial.set_user_attr("genes", genes)
-    trial.set_user_attr("evaluated", in_reach)
+    trial.set_user_attr("evaluated", new)
     for name, value in over.items():
         trial.set_constraint(name, value)
-    study.tell(trial, values)
-    return known is None and in_reach
+    study.tell(trial, values, skip_if_finished=True)
 
 
 def _starting_points(space: Space, config: SearchConfig) -> Sequence[Genes]:

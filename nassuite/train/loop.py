@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from nassuite.progress import SILENT, Progress
 from nassuite.train.ema import WeightAverage
 from nassuite.train.optimiser import Optimiser, OptimiserName, make_optimiser
 from nassuite.train.schedule import ScheduleName, learning_rate
+from nassuite.train.team import ALONE, Team
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -85,32 +86,38 @@ def train(
     checkpoints: Checkpoints | None = None,
     progress: Progress = SILENT,
     after_epoch: Callable[[], dict[str, float]] | None = None,
+    team: Team = ALONE,
 ) -> list[dict[str, float]]:
     """Trains ``module`` in place and returns the log, one entry an epoch.
 
     Batches and augmentation of an epoch come from a generator seeded with (seed, epoch), so a training
     that was stopped and goes on from ``checkpoints`` takes the same steps as one that was not. With
     ``config.ema`` the module is evaluated with its averaged weights, and has them at the end.
+
+    Each process of a ``team`` takes its share of every batch; the first alone reads and writes ``checkpoints`` and
+    calls ``after_epoch``. A training goes on with as many processes as there are, whatever it began with.
     """
     optimiser = make_optimiser(config.optimiser, module.parameters(), weight_decay=config.weight_decay)
     average = WeightAverage(module, config.ema) if config.ema else None
     per_epoch = steps_per_epoch(config, split)
     steps = total_steps(config, split)
-    start, log, running = _restore(module, optimiser, average, checkpoints)
+    start, log, running = _restore(module, optimiser, average, checkpoints, team)
 
     def save(step: int) -> None:
-        if checkpoints:
-            tensors = {f"model.{k}": v for k, v in module.state_dict().items()}
-            tensors |= {f"velocity.{k}": v for k, v in optimiser.state().items()}
-            tensors |= {f"average.{k}": v for k, v in (average.averages if average else {}).items()}
+        if checkpoints and team.leads:
+            tensors = _tensors(module, optimiser, average)
             checkpoints.save(Checkpoint(tensors, {"step": step, "log": log, "running": running}))
 
     saved = time.monotonic()
     numbered = progress.track(range(start, steps), description, total=steps, done=start)
-    for step, (images, labels) in zip(numbered, _stream(split, config, start, steps, device), strict=False):
+    stream = _stream(split, config, start, device, team)
+    for step, (images, labels) in zip(numbered, stream, strict=False):
         optimiser.zero_grad()
         with _own_randomness(config.seed, step, device):
             loss = backward(images, labels, step)
+        loss = team.combine(
+            module.parameters(), loss, weight=len(labels) / min(config.batch_size, len(split))
+        )
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"{description}: the loss is {loss} at step {step}; a smaller lr may help"
@@ -125,7 +132,7 @@ def train(
         if (step + 1) % per_epoch == 0:
             entry = {"epoch": (step + 1) // per_epoch, "loss": sum(running) / len(running)}
             with average.applied() if average else nullcontext():
-                log.append(entry | (after_epoch() if after_epoch else {}))
+                log.append(entry | (team.given(after_epoch) if after_epoch else {}))
             running.clear()
         if (step + 1) % per_epoch == 0 or time.monotonic() - saved > CHECKPOINT_SECONDS:
             save(step + 1)
@@ -144,34 +151,52 @@ def _own_randomness(seed: int, step: int, device: str) -> Iterator[None]:
         yield
 
 
+def _tensors(module: nn.Module, optimiser: Optimiser, average: WeightAverage | None) -> dict[str, Tensor]:
+    tensors = {f"model.{k}": v for k, v in module.state_dict().items()}
+    tensors |= {f"velocity.{k}": v for k, v in optimiser.state().items()}
+    return tensors | {f"average.{k}": v for k, v in (average.averages if average else {}).items()}
+
+
 def _restore(
-    module: nn.Module, optimiser: Optimiser, average: WeightAverage | None, checkpoints: Checkpoints | None
-) -> tuple[int, list[dict[str, float]], list[float]]:
-    found = checkpoints.load() if checkpoints else None
-    if found is None:
-        return 0, [], []
+    module: nn.Module, optimiser: Optimiser, average: WeightAverage | None, checkpoints: Checkpoints | None,
+    team: Team,
+) -> tuple[int, list[dict[str, float]], list[float]]:  # fmt: skip
+    """Brings everything to where the checkpoints left it; in a team, to where its first process is."""
+    found = checkpoints.load() if checkpoints and team.leads else None
+    if found:
+        _load(found.tensors, module, optimiser, average)
+    begun = {"step": 0, "log": [], "running": []} if found is None else found.meta
+    meta = team.given(lambda: {name: begun[name] for name in ("step", "log", "running")})
+    if team.size > 1:
+        _load(team.same(_tensors(module, optimiser, average)), module, optimiser, average)
+    return meta["step"], meta["log"], meta["running"]
+
+
+def _load(
+    tensors: Mapping[str, Tensor], module: nn.Module, optimiser: Optimiser, average: WeightAverage | None
+) -> None:
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "velocity": {}, "average": {}}
-    for name, tensor in found.tensors.items():
+    for name, tensor in tensors.items():
         group, _, rest = name.partition(".")
         groups[group][rest] = tensor
     module.load_state_dict(groups["model"])
     optimiser.load_state(groups["velocity"])
     if average:
         average.load_state(groups["average"])
-    return found.meta["step"], found.meta["log"], found.meta["running"]
 
 
 def _stream(
-    split: Split, config: TrainConfig, start: int, steps: int, device: str
+    split: Split, config: TrainConfig, start: int, device: str, team: Team
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches from step ``start`` on; those of its epoch that were taken before are drawn and dropped."""
     per_epoch = steps_per_epoch(config, split)
     batch_size = min(config.batch_size, len(split))
-    for epoch in range(start // per_epoch, steps // per_epoch):
+    for epoch in range(start // per_epoch, config.epochs):
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
         batches = split.batches(
-            batch_size, generator=generator, augment=config.augment, drop_last=True, device=device
-        )
+            batch_size, generator=generator, augment=config.augment, drop_last=True, device=device,
+            share=(team.rank, team.size),
+        )  # fmt: skip
         for number, batch in enumerate(batches):
             if epoch * per_epoch + number >= start:
                 yield batch

@@ -18,7 +18,8 @@ from nassuite.nn.supernet import Supernet
 from nassuite.progress import SILENT, Progress
 from nassuite.space import Genes, Space
 from nassuite.spec import Arch
-from nassuite.train.loop import Checkpoints, TrainConfig, train
+from nassuite.train.loop import Backward, Checkpoints, TrainConfig, train
+from nassuite.train.team import ALONE, Team
 
 SOFT_SHARE = 0.5
 """The largest subnet's soft labels' share of the others' loss. BigNAS has 1, for ImageNet's 400 epochs; in the few
@@ -72,8 +73,24 @@ def train_supernet(
     checkpoints: Checkpoints | None = None,
     progress: Progress = SILENT,
     after_epoch: Callable[[], dict[str, float]] | None = None,
+    team: Team = ALONE,
 ) -> list[dict[str, float]]:
-    """Trains the shared weights in place; returns the log. The loss in it is that of the largest subnets."""
+    """Trains the shared weights in place; returns the log. The loss in it is that of the largest subnets.
+
+    In a ``team`` every process draws the same architectures, for they come from the seed and the step alone, and
+    each normalises its share of a batch by that share's own statistics.
+    """
+    return train(
+        supernet, split, config, sandwich_step(supernet, config, device=device, class_weights=class_weights),
+        description="supernet", device=device, checkpoints=checkpoints, progress=progress,
+        after_epoch=after_epoch, team=team,
+    )  # fmt: skip
+
+
+def sandwich_step(
+    supernet: Supernet, config: TrainConfig, *, device: str = "cpu", class_weights: Tensor | None = None
+) -> Backward:
+    """Leaves the gradients of a sandwich in the shared weights; gives the largest subnet's loss."""
 
     def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(
@@ -97,8 +114,4 @@ def train_supernet(
             loss.backward()
         return first
 
-    return train(
-        supernet, split, config, backward,
-        description="supernet", device=device, checkpoints=checkpoints, progress=progress,
-        after_epoch=after_epoch,
-    )  # fmt: skip
+    return backward

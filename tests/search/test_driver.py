@@ -210,8 +210,7 @@ def test_unknown_samplers_are_refused(tmp_path):
 
 
 def test_two_processes_share_a_journal(tmp_path):
-    """No trial is lost; the same work is done twice at most where both begin a trial in the same instant,
-    and at most one evaluation more is made than was asked for."""
+    """No trial is lost, nothing is evaluated twice, and no more than was asked for."""
     journal, settings = tmp_path / "journal", config("random", trials=24)
     open_study(journal)
     context = multiprocessing.get_context("spawn")
@@ -223,10 +222,8 @@ def test_two_processes_share_a_journal(tmp_path):
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
     study = open_study(journal)
-    trials = study.get_trials()
+    trials = [trial for trial in study.get_trials() if "left" not in trial.user_attrs]
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
     found = evaluations(study, TOY)
-    assert 24 <= len(found) <= 25
-    assert len({e.arch for e in found}) == len(found)
-    twice = sum(trial.user_attrs["evaluated"] for trial in trials) - len(found)
-    assert twice <= 4
+    assert len({e.arch for e in found}) == len(found) == 24
+    assert sum(trial.user_attrs["evaluated"] for trial in trials) == 24

@@ -1,12 +1,16 @@
 """A search that needs no network: accuracy and latency are functions of the architecture's values."""
 
 import time
+from collections.abc import Callable
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 from small_spaces import space_of
 
+from nassuite.search import claims
 from nassuite.search.driver import Objective, SearchConfig, open_study, run_trials
+from nassuite.search.storage import join_study, open_storage
 from nassuite.space import Stage
 from nassuite.spec import Arch
 
@@ -64,3 +68,33 @@ def slow_accuracy(arch: Arch) -> float:
 def work(journal: Path, config: SearchConfig) -> None:
     """What a worker process does."""
     run_trials(open_study(journal), TOY, Objective(slow_accuracy, latency_ms), config)
+
+
+def hanging_accuracy(begun: Event, *, after: int) -> Callable[[Arch], float]:
+    """Of an evaluation that never ends, after some that do; ``begun`` tells when."""
+    evaluated: list[Arch] = []
+
+    def hanging(arch: Arch) -> float:
+        evaluated.append(arch)
+        if len(evaluated) > after:
+            begun.set()
+            time.sleep(600)
+        return accuracy(arch)
+
+    return hanging
+
+
+def work_until_killed(journal: Path, config: SearchConfig, begun: Event) -> None:
+    objective = Objective(hanging_accuracy(begun, after=3), latency_ms)
+    run_trials(open_study(journal), TOY, objective, config)
+
+
+FACTS = {"nassuite": "0", "space": TOY.digest}
+
+
+def work_in_storage(url: str, config: SearchConfig, begun: Event | None = None) -> None:
+    """A worker on a storage; with ``begun`` it hangs at its third evaluation."""
+    claims.BEAT_SECONDS, claims.GRACE_SECONDS = 0.25, 2.0
+    study = join_study(open_storage(url), url, "toy", FACTS)
+    evaluate = hanging_accuracy(begun, after=2) if begun else slow_accuracy
+    run_trials(study, TOY, Objective(evaluate, latency_ms), config)
