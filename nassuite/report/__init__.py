@@ -21,12 +21,13 @@ def write_report(content: ReportContent, folder: Path) -> list[Path]:
     is the first, so that a report cut short can be drawn again. Returns the paths.
     """
     from nassuite.report.figures import pareto_figure
+    from nassuite.report.front import build_front
     from nassuite.report.html import page
     from nassuite.report.markdown import markdown
 
     folder = Path(folder)
     write_json(folder / RECORDS, content.to_json())
-    svg, png = pareto_figure(content)
+    svg, png = pareto_figure(build_front(content).chart)
     write_bytes(folder / "pareto.svg", svg)
     write_bytes(folder / "pareto.png", png)
     write_text(folder / "report.md", markdown(content))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nassuite.report import tables
-from nassuite.report.content import RankingFacts, ReportContent
+from nassuite.report import anatomy, tables
+from nassuite.report.content import Deployment, ReportContent
 from nassuite.report.drawing import describe
+from nassuite.report.evidence import RankingFacts
 from nassuite.report.front import build_front
 from nassuite.report.words import budget
 from nassuite.spec import Arch
@@ -22,17 +23,20 @@ def markdown(content: ReportContent) -> str:
         parts += _answer(answer)
     if run.predict:
         parts += ["How to run it:", _fenced(run.predict, "python")]
-    summary = build_front(content).summary
+    summary = build_front(content).chart.summary
     parts += ["## Accuracy against latency", f"![{_plain(summary)}](pareto.svg)", _plain(summary)]
     if content.evaluations:
         parts.append(_table(tables.front_table(content)))
-    parts += ["## How far to trust the predictor", _plain(tables.predictor_words(content))]
-    if content.finalists:
-        parts += ["Finalists, exported and measured:", _table(tables.finalist_table(content))]
-    if content.ranking:
-        parts += ["## How far to trust the supernet's ranking", *_ranking(content.ranking)]
-    parts += ["## How the search went", _plain(tables.history_words(content)), *_last_volume(content)]
-    parts += _deployed(content)
+    if content.baselines:
+        parts += [
+            "### Baselines under the same data and meter",
+            _table(tables.baseline_table(content.baselines, content.metric)),
+        ]
+    parts += _trust(content)
+    parts += _found(content)
+    parts += [part for deployment in content.deployed for part in _built(deployment, content)]
+    if not content.deployed:
+        parts.append("No file was deployed.")
     parts += _repeat(content)
     if run.notes:
         parts += ["## Notes", _bullets(run.notes)]
@@ -62,23 +66,51 @@ def _last_volume(content: ReportContent) -> list[str]:
     return [f"Hypervolume {volume:.4g} ms × accuracy after {evaluations:,} distinct evaluations."]
 
 
-def _deployed(content: ReportContent) -> list[str]:
-    parts = ["## Deployed files"]
-    for deployment in content.deployed:
-        arch = Arch.from_json(deployment.arch_json)
+def _trust(content: ReportContent) -> list[str]:
+    parts = ["## How far to trust it", _plain(tables.predictor_words(content))]
+    if content.ranking:
+        parts += ["### The supernet's ranking", *_ranking(content.ranking)]
+    else:
+        parts.append(_plain(tables.UNRANKED))
+    if content.finalists:
+        parts += ["Finalists, exported and measured:", _table(tables.finalist_table(content))]
+    return parts
+
+
+def _found(content: ReportContent) -> list[str]:
+    parts = ["## How it was found", _plain(tables.history_words(content)), *_last_volume(content)]
+    facts = content.choices
+    if facts:
         parts += [
-            f"### Budget {budget(deployment.budget_ms)}",
-            f"{_code(deployment.arch)}: {_plain(describe(arch))}",
-            _table(tables.variant_table(deployment, content)),
-            _bullets(f"{v.name}: {v.notes}" for v in deployment.variants if v.notes),
-            _table(tables.cost_table(deployment)) if deployment.costs else "",
+            "### Which choices matter",
+            _plain(anatomy.choice_words(facts)),
+            _table(anatomy.choice_table(facts)),
         ]
-    if not content.deployed:
-        parts.append("No file was deployed.")
-    if content.baselines:
+        parts += ["### What the front's architectures share", _plain(anatomy.trait_words(facts))]
+        parts.append(_table(anatomy.trait_table(facts)) if facts.traits else "")
+    return parts
+
+
+def _built(deployment: Deployment, content: ReportContent) -> list[str]:
+    arch = Arch.from_json(deployment.arch_json)
+    parts = [
+        f"## The winner for {budget(deployment.budget_ms)}",
+        f"{_code(deployment.arch)}: {_plain(describe(arch))}",
+        _table(tables.variant_table(deployment, content)),
+        _bullets(f"{v.name}: {v.notes}" for v in deployment.variants if v.notes),
+        _table(tables.cost_table(deployment)) if deployment.costs else "",
+    ]
+    if deployment.times:
         parts += [
-            "### Baselines under the same data and meter",
-            _table(tables.baseline_table(content.baselines, content.metric)),
+            "### Where its time goes",
+            _plain(anatomy.time_words(deployment)),
+            _table(anatomy.time_table(deployment)),
+        ]
+    if deployment.cuts:
+        parts += [
+            "### What pruning removed",
+            _plain(anatomy.cut_words(deployment)),
+            _table(anatomy.cut_table(deployment)),
         ]
     return parts
 

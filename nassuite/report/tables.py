@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nassuite.report.content import Baseline, Deployment, RankingFacts, ReportContent, Variant
+from nassuite.report.content import Baseline, Deployment, ReportContent, Variant
+from nassuite.report.evidence import RankingFacts
 from nassuite.report.front import measured_at, pareto_evaluations
 from nassuite.report.words import (
     METRICS,
@@ -21,7 +22,7 @@ from nassuite.report.words import (
 )
 
 WORDS = frozenset(
-    ("architecture", "operator", "remark", "finalist", "95 % interval", "95 % interval of ρ")
+    ("architecture", "operator", "remark", "finalist", "95 % interval", "95 % interval of ρ", "reason")
 )  # columns of text, set to the left
 
 
@@ -238,6 +239,12 @@ def ranking_words(r: RankingFacts) -> str:
         f"{r.train_images:,} images. Kendall's τ within thirds of the latency: {bands}. Inherited less from-scratch "
         f"accuracy: {gap} points ({low} to {high})."
     )
+
+
+UNRANKED = (
+    "How well the supernet ranks architectures was not put to the test: nassuite audit trains some from scratch and "
+    "says so."
+)
 
 
 def ranking_table(r: RankingFacts) -> Table:

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from nassuite.report.choices import choice_facts
 from nassuite.report.content import (
     Baseline,
     DataFacts,
@@ -13,15 +14,15 @@ from nassuite.report.content import (
     Finalist,
     History,
     LayerCost,
+    PartTimes,
     PredictorFacts,
-    RankingFacts,
-    RankingPoint,
-    RankingRow,
     ReportContent,
     RunFacts,
     SpaceFacts,
     Variant,
+    WidthCut,
 )
+from nassuite.report.evidence import RankingFacts, RankingPoint, RankingRow
 from nassuite.search.pareto import hypervolume_history
 from nassuite.spec import Arch, BlockSpec, HeadSpec, StemSpec
 
@@ -139,7 +140,10 @@ def sample_content(count=220, seed=3):
     for budget_ms, e in zip(BUDGETS_MS, winners, strict=True):
         arch = Arch.from_json(e.arch_json)
         files = variants(budget_ms, e.predicted_ms * 0.99, e.accuracy + 0.024)
-        deployed.append(Deployment(budget_ms, e.arch, e.arch_json, files, layer_costs(arch)))
+        costs = layer_costs(arch)
+        deployed.append(
+            Deployment(budget_ms, e.arch, e.arch_json, files, costs, times=part_times(costs), cuts=CUTS)
+        )
     return ReportContent(
         run=sample_run(),
         metric="top1",
@@ -163,7 +167,20 @@ def sample_content(count=220, seed=3):
             for n in range(1, 31)
         ),
         ranking=sample_ranking(),
+        choices=choice_facts(rows),
     )  # fmt: skip
+
+
+CUTS = (
+    WidthCut("blocks.0.expand.conv", 96, 64),
+    WidthCut("blocks.1.expand.conv", 144, 96),
+    WidthCut("stem.conv", 16, 16, "no wider than 16 channels, one aligned step"),
+)
+
+
+def part_times(costs):
+    parts = tuple((cost.name, 1e-9 * cost.macs + 0.004) for cost in costs)
+    return PartTimes("int8", 400, 1.07 * sum(ms for _, ms in parts), parts)
 
 
 def sample_ranking(count=30):
