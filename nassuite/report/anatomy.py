@@ -12,6 +12,7 @@ from nassuite.report.words import count, milliseconds, percent
 
 MOST_CHOICES = 8
 LITTLE = 0.3  # of the variance explained: less is said to be little
+NOTHING = 0.005  # of the variance
 FEW = 100  # architectures
 
 
@@ -60,7 +61,8 @@ def choice_table(facts: ChoiceFacts) -> Table:
 
 def _most(facts: ChoiceFacts, what: str) -> list[tuple[Choice, float, float]]:
     found = [(c, float(getattr(c, what)), float(getattr(c, f"{what}_spread"))) for c in facts.choices]
-    return sorted(found, key=lambda one: -one[1])[:MOST_CHOICES]
+    ordered = sorted(found, key=lambda one: -one[1])
+    return [one for one in ordered[:MOST_CHOICES] if one[1] >= NOTHING] or ordered[:1]
 
 
 def _share(value: float, spread: float) -> str:
@@ -78,7 +80,7 @@ def trait_words(facts: ChoiceFacts) -> str:
 
 def trait_table(facts: ChoiceFacts) -> Table:
     rows = [(t.name, f"{t.on_front:.3g}", f"{t.among_all:.3g}", f"{t.errors:+.1f}") for t in facts.traits]
-    return Table(("mean of", "on the front", "among all", "standard errors"), tuple(rows))
+    return Table(("mean of", "the front", "all", "std. errors"), tuple(rows))
 
 
 def time_words(deployment: Deployment) -> str:
@@ -129,7 +131,7 @@ def time_table(deployment: Deployment) -> Table:
 def _part(cost: LayerCost | None, name: str) -> str:
     if cost is None or cost.op == name:
         return name
-    return f"{name} {FAMILIES.get(cost.op, (cost.op,))[0]}"
+    return f"{name} {FAMILIES.get(cost.op, (cost.op,))[0]}".replace("inverted", "inv.")
 
 
 def cut_words(deployment: Deployment) -> str:

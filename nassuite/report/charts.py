@@ -141,8 +141,8 @@ def accuracy_chart(epochs: Sequence[Epoch], metric: str) -> Markup | None:
         Axis(f"validation {METRICS[metric]}, %", linear(max(0.0, low), high), _hundred, (0.0, 1.0)),
     )
     parts = [plot.frame()]
-    for points, name, kind in ((largest, "largest", "front"), (smallest, "smallest", "fp32")):
-        parts += _named_line(plot, points, name, kind)
+    for points, name, kind, below in ((largest, "largest", "front", -10), (smallest, "smallest", "fp32", 18)):
+        parts += _named_line(plot, points, name, kind, below=below)
     return plot.drawing(*parts, label="Validation accuracy of the largest and smallest subnet by epoch.")
 
 
@@ -194,7 +194,7 @@ def _labels(plot: Plot, chart: Chart) -> list[Markup]:
     ]
 
 
-def _named_line(plot: Plot, points: list[Point], name: str, kind: str) -> list[Markup]:
+def _named_line(plot: Plot, points: list[Point], name: str, kind: str, *, below: int) -> list[Markup]:
     if not points:
         return []
     dots = [
@@ -205,13 +205,13 @@ def _named_line(plot: Plot, points: list[Point], name: str, kind: str) -> list[M
         if len(points) <= 12
     ]
     x, y = plot.x(points[-1][0]), plot.y(points[-1][1])
-    label = element("text", name, class_="label", x=x, y=y + 18, text_anchor="end")
+    label = element("text", name, class_="label", x=x, y=y + below, text_anchor="end")
     return [plot.line(points, f"k-{kind} line"), *dots, label]
 
 
 def _epochs(epochs: Sequence[Epoch]) -> Axis:
-    last = max(e.epoch for e in epochs)
-    return Axis("epoch", linear(float(min([0] + [e.epoch for e in epochs])), float(max(1, last))))
+    first, last = min(e.epoch for e in epochs), max(e.epoch for e in epochs)
+    return Axis("epoch", linear(float(first if first < last else first - 1), float(last)), whole=True)
 
 
 def _padded(values: list[float]) -> Point:

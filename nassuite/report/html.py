@@ -95,20 +95,16 @@ def _trust(content: ReportContent) -> Markup:
     if content.predictor and content.predictor.points:
         predictor = [figure(charts.predictor_chart(content.predictor)), remark(f"{words} Band: within 10 %.")]
     columns = [element("section", element("h3", "Predicted against measured latency"), *predictor)]
+    ranking = [remark(tables.UNRANKED)]
     if content.ranking:
-        columns.append(
-            element(
-                "section",
-                element("h3", "The supernet's ranking"),
-                figure(charts.ranking_chart(content.ranking)),
-                remark(tables.ranking_words(content.ranking)),
-            )
-        )
+        ranking = [
+            figure(charts.ranking_chart(content.ranking)),
+            remark(tables.ranking_words(content.ranking)),
+        ]
+    columns.append(element("section", element("h3", "The supernet's ranking"), *ranking))
     parts = [pair(*columns)]
     if content.ranking:
         parts.append(table(tables.ranking_table(content.ranking), "ranking"))
-    else:
-        parts.append(remark(tables.UNRANKED))
     if content.finalists:
         parts += [
             element("h3", "Finalists, exported and measured"),

@@ -24,15 +24,21 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Axis:
-    """``scale`` in data units, ``write`` makes a tick's text, ticks outside ``within`` are left out."""
+    """``scale`` in data units, ``write`` makes a tick's text, ticks outside ``within`` are left
+    out, and where it is ``whole``, fractions."""
 
     title: str
     scale: Scale
     write: Callable[[float], str] = "{:g}".format
     within: tuple[float, float] = (float("-inf"), float("inf"))
+    whole: bool = False
 
     def ticks(self, about: int) -> list[float]:
-        return [tick for tick in self.scale.ticks(about) if self.within[0] <= tick <= self.within[1]]
+        return [
+            tick
+            for tick in self.scale.ticks(about)
+            if self.within[0] <= tick <= self.within[1] and not (self.whole and tick % 1)
+        ]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from nassuite.report.content import (
     WidthCut,
 )
 from nassuite.report.evidence import RankingFacts, RankingPoint, RankingRow
+from nassuite.report.front import pareto_evaluations
+from nassuite.report.runs import RunComparison, RunModel, RunRecord, Searched, unit_of
 from nassuite.search.pareto import hypervolume_history
 from nassuite.spec import Arch, BlockSpec, HeadSpec, StemSpec
 
@@ -236,6 +238,42 @@ def sample_run():
         notes=("int8 is slower than the pruned fp32 file here and was kept out of the second budget.",
                "3 trials repeated an architecture and were answered from the cache."),
         predict=PREDICT,
+    )  # fmt: skip
+
+
+def sample_comparison(runs=3):
+    """Searches of other seeds and a training, with names that are long."""
+    records = []
+    for seed in range(runs):
+        content = sample_content(count=40, seed=seed)
+        models = tuple(
+            RunModel(
+                v.name, v.path, d.arch, v.val_accuracy, v.test_accuracy, v.test_interval, v.params, v.macs,
+                chosen=v.chosen, budget_ms=d.budget_ms, p50_ms=v.p50_ms, p90_ms=v.p90_ms,
+                reference_ms=0.2 * (1 + 0.1 * seed), size_bytes=v.size_bytes, verdict=v.verdict,
+            )
+            for d in content.deployed
+            for v in d.variants
+        )  # fmt: skip
+        front = tuple(Searched(e.arch, e.predicted_ms, e.accuracy) for e in pareto_evaluations(content))
+        settings = {"seed": str(seed), "sampler": ("nsga2", "tpe")[seed % 2], "epochs": "30"}
+        records.append(
+            RunRecord(
+                f"runs/a-rather-long-name-of-a-run-{seed}", "search", content.run.command, settings,
+                "onnxruntime | 1.31.1 | 1 | 1 | worker-3 | AMD EPYC 9R14", "450dbdff0c381454", models, 4995.0,
+                BUDGETS_MS, 40, front, 0.2 * (1 + 0.1 * seed),
+            )
+        )  # fmt: skip
+    file = RunModel(
+        "trained", "model.onnx", "mobilenet_v2(width_mult=0.5)", 0.8, 0.79, (0.78, 0.8), 10**6, 10**7
+    )
+    training = RunRecord(
+        "mobilenet_v2", "training", "nassuite train mobilenet_v2", {"epochs": "8"}, "", "", (file,)
+    )
+    unit, why = unit_of(tuple(records))
+    return RunComparison(
+        "Three samplers", "nassuite compare runs/a runs/b runs/c runs/d", "top1", 50, unit, "cifar10", 10, 10_000,
+        (*records, training), (why, "Never measured, so not in the chart: mobilenet_v2; --measure measures."),
     )  # fmt: skip
 
 
