@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
-import subprocess
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,22 @@ class Browser:
         self.errors: list[str] = []
         self._buffer = b""
         self._number = 0
-        commands, self._out = os.pipe()
-        self._in, answers = os.pipe()
-        # Chromium reads commands from descriptor 3 and answers on 4: a shell puts the two pipes there.
+        ends = [*os.pipe(), *os.pipe()]
+        # Chromium reads commands from descriptor 3 and answers on 4; ours are moved out of the way first.
+        commands, self._out, self._in, answers = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends)
+        for end in ends:
+            os.close(end)
         flags = "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars --no-first-run"
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", f'exec "$0" "$@" 3<&{commands} 4>&{answers}', program, *flags.split(),
-             f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"],
-            pass_fds=(commands, answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        arguments = [
+            program,
+            *flags.split(),
+            f"--user-data-dir={profile}",
+            "--remote-debugging-pipe",
+            "about:blank",
+        ]
+        silent = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0o600) for fd in (1, 2)]
+        pipes = [(os.POSIX_SPAWN_DUP2, commands, 3), (os.POSIX_SPAWN_DUP2, answers, 4)]
+        self._pid = os.posix_spawn(program, arguments, os.environ, file_actions=[*silent, *pipes])
         os.close(commands)
         os.close(answers)
         self._session = ""
@@ -97,7 +105,7 @@ class Browser:
             self.errors.append(said["entry"]["text"])
 
     def close(self) -> None:
-        self._process.terminate()
-        self._process.wait(PATIENCE_S)
         os.close(self._out)
         os.close(self._in)
+        os.kill(self._pid, signal.SIGTERM)
+        os.waitpid(self._pid, 0)

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from nassuite.report.choices import choice_facts
 from nassuite.report.content import (
     Baseline,
     DataFacts,
@@ -22,7 +21,7 @@ from nassuite.report.content import (
     Variant,
     WidthCut,
 )
-from nassuite.report.evidence import RankingFacts, RankingPoint, RankingRow
+from nassuite.report.evidence import Choice, ChoiceFacts, RankingFacts, RankingPoint, RankingRow, Trait
 from nassuite.report.front import pareto_evaluations
 from nassuite.report.runs import RunComparison, RunModel, RunRecord, Searched, unit_of
 from nassuite.search.pareto import hypervolume_history
@@ -169,7 +168,7 @@ def sample_content(count=220, seed=3):
             for n in range(1, 31)
         ),
         ranking=sample_ranking(),
-        choices=choice_facts(rows),
+        choices=CHOICES,
     )  # fmt: skip
 
 
@@ -178,6 +177,17 @@ CUTS = (
     WidthCut("blocks.1.expand.conv", 144, 96),
     WidthCut("stem.conv", 16, 16, "no wider than 16 channels, one aligned step"),
 )
+
+
+CHOICES = ChoiceFacts(
+    n=60, n_front=7, accuracy_r2=0.22, latency_r2=0.81,
+    choices=(
+        Choice("stage 1 operator", 0.61, 0.08, 0.02, 0.01),
+        Choice("stage 3 depth", 0.03, 0.02, 0.44, 0.05),
+        Choice("stage 2 width", -0.01, 0.01, 0.002, 0.01),
+    ),
+    traits=(Trait("stage 2 operator: DWCB", 0.67, 0.36, 2.7), Trait("stage 1 depth", 1.0, 1.6, -2.4)),
+)  # fmt: skip
 
 
 def part_times(costs):
