@@ -42,7 +42,8 @@ OPEN = {
 
 
 def known(path: str, names: set[str]) -> bool:
-    return bool({path, f"{path}[]", path.removesuffix(".*"), path.removesuffix("[]")} & names)
+    empty_list = any(name.startswith(f"{path}[].") for name in names)
+    return empty_list or bool({path, f"{path}[]", path.removesuffix(".*"), path.removesuffix("[]")} & names)
 
 
 def as_json(value):
