@@ -11,8 +11,6 @@ from typing import Any
 from nassuite.errors import InputError
 from nassuite.progress import Progress
 
-RECORDS = "records.json"
-
 
 def add(commands: Any) -> None:
     report = commands.add_parser(
@@ -100,6 +98,7 @@ def _compared(arguments: argparse.Namespace, *, measured: bool) -> int:
 def _check_out(out: Path) -> None:
     """A comparison may be written over an earlier one, and over nothing else."""
     from nassuite.records import read_json
+    from nassuite.report import RECORDS
     from nassuite.report.runs import KIND
 
     if not out.exists():

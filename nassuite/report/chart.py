@@ -67,5 +67,10 @@ class Chart:
         return [kind for kind in self.styles if kind in present]
 
     @property
+    def scale_words(self) -> str:
+        """What is to be said of the latency's scale after its title."""
+        return ", logarithmic" if self.latency.logarithmic else ""
+
+    @property
     def firm(self) -> list[Mark]:
         return [mark for mark in self.marks if not mark.faint]

@@ -26,7 +26,10 @@ def pareto_chart(chart: Chart, *, width: int, height: int, class_: str) -> Marku
     roomy = width >= ROOMY
     x_title, y_title = chart.titles if roomy else chart.short_titles
     plot = Plot(
-        width, height, Axis(x_title, chart.latency), Axis(y_title, chart.accuracy, _hundred, (0.0, 1.0))
+        width,
+        height,
+        Axis(x_title + chart.scale_words, chart.latency),
+        Axis(y_title, chart.accuracy, _hundred, (0.0, 1.0)),
     )
     faint = [_mark(plot, chart, mark) for mark in chart.marks if mark.faint]
     parts = [plot.frame(), *faint, *(_limit_line(plot, *limit) for limit in chart.limits)]

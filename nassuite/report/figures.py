@@ -55,7 +55,7 @@ def pareto_figure(chart: Chart) -> tuple[bytes, bytes]:
 def _draw(axes: Axes, chart: Chart) -> None:
     _scale(axes, chart)
     x_title, y_title = chart.titles
-    axes.set_xlabel(x_title)
+    axes.set_xlabel(x_title + chart.scale_words)
     axes.set_ylabel(y_title.replace(" (", "\n("))
     axes.grid(axis="y", color="#dde1e6", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -112,6 +112,8 @@ def _scatter(axes: Axes, chart: Chart, kind: str) -> None:
 
 
 def _label(axes: Axes, chart: Chart) -> None:
+    from matplotlib.patheffects import withStroke
+
     marks = chart.firm
     if not marks:
         return
@@ -125,11 +127,12 @@ def _label(axes: Axes, chart: Chart) -> None:
     obstacles = budget_boxes(lines, frame)
     names = [m.label for m in marks]
     places = place_labels(pixels, names, frame=frame, letter=4.9 * dots, obstacles=obstacles)
+    halo = [withStroke(linewidth=3, foreground="white")]  # a line may run below
     sides = {"start": "left", "middle": "center", "end": "right"}
     for mark, (x, y), place in zip(marks, pixels, places, strict=True):
         if place:
             axes.annotate(
                 mark.label, (mark.latency, mark.accuracy), fontweight="bold", fontsize=8,
                 xytext=((place.x - x) / dots, (y - place.y) / dots), textcoords="offset points",
-                ha=sides[place.anchor], va="baseline",
+                ha=sides[place.anchor], va="baseline", path_effects=halo,
             )  # fmt: skip

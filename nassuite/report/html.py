@@ -54,6 +54,8 @@ def _answer(content: ReportContent) -> Markup:
     parts.append(element("div", *cards, class_="answers"))
     if run.predict:
         parts += [element("h3", "How to run it"), element("pre", element("code", run.predict), tabindex=0)]
+    if line := tables.predict_line(content):
+        parts.append(element("p", "Or, in the run directory: ", element("code", line), class_="remark"))
     return element("header", *parts)
 
 

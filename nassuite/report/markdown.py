@@ -23,6 +23,8 @@ def markdown(content: ReportContent) -> str:
         parts += _answer(answer)
     if run.predict:
         parts += ["How to run it:", fenced(run.predict, "python")]
+    if line := tables.predict_line(content):
+        parts.append(f"Or, in the run directory: {_code(line)}")
     summary = build_front(content).chart.summary
     parts += ["## Accuracy against latency", f"![{plain(summary)}](pareto.svg)", plain(summary)]
     if content.evaluations:

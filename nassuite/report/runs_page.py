@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nassuite.records import write_bytes, write_json, write_text
 from nassuite.report import runs_text as says
 from nassuite.report.elements import (
     card,
@@ -16,23 +15,18 @@ from nassuite.report.elements import (
     section,
     table,
 )
-from nassuite.report.figures import pareto_figure
+from nassuite.report.files import write_files
 from nassuite.report.markdown import bullets, fenced, markdown_table, plain
 from nassuite.report.markup import Markup, element
 from nassuite.report.runs import RunComparison
 
-RECORDS = "records.json"
-
 
 def write_run_comparison(comparison: RunComparison, folder: Path) -> list[Path]:
-    """Writes ``index.html``, ``report.md``, ``pareto.svg``, ``pareto.png`` and, first, ``records.json``."""
-    write_json(folder / RECORDS, comparison.to_json())
-    svg, png = pareto_figure(says.runs_chart(comparison))
-    write_bytes(folder / "pareto.svg", svg)
-    write_bytes(folder / "pareto.png", png)
-    write_text(folder / "report.md", runs_markdown(comparison))
-    write_text(folder / "index.html", runs_page(comparison))
-    return [folder / name for name in ("index.html", "report.md", "pareto.svg", "pareto.png", RECORDS)]
+    """Writes ``index.html``, ``report.md``, ``pareto.svg``, ``pareto.png`` and ``records.json``; returns the paths."""
+    return write_files(
+        folder, records=comparison.to_json(), chart=says.runs_chart(comparison), markdown=runs_markdown(comparison),
+        page=runs_page(comparison),
+    )  # fmt: skip
 
 
 def runs_page(comparison: RunComparison) -> str:

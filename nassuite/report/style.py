@@ -158,7 +158,7 @@ th,td{padding-left:14px}
 body{font-size:10.5pt}
 main{max-width:none;padding:0}
 h2{margin-top:22px}h2,h3{break-after:avoid}
-figure,.answer,tr,.misses{break-inside:avoid}
+figure,.answer,tr,.misses,.variants,.traits{break-inside:avoid}
 .pick,details{display:none}
 pre{white-space:pre-wrap}
 .scroll{overflow:visible}table{font-size:8.5pt}th,td{padding-left:8px}th,td.words{white-space:normal}p{break-inside:avoid}

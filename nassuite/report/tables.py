@@ -111,6 +111,12 @@ def _fastest(content: ReportContent) -> tuple[tuple[str, str, str], ...]:
     return ()
 
 
+def predict_line(content: ReportContent) -> str:
+    """The command that shows the first deployed model at work; empty where there is none."""
+    chosen = next((d.chosen for d in content.deployed if d.chosen), None)
+    return f"nassuite predict {chosen.path.rpartition('/')[0]} photo.jpg" if chosen else ""
+
+
 def variant_table(deployment: Deployment, content: ReportContent) -> Table:
     """A column per variant: narrow enough for a phone."""
     variants = deployment.variants
