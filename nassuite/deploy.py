@@ -277,6 +277,7 @@ def variant_record(
         "p50_ms": certificate.measurement.p50_ms,
         "p90_ms": certificate.measurement.p90_ms,
         "min_ms": certificate.measurement.min_ms,
+        "reference_ms": certificate.measurement.reference_ms,
         "aa_ratios": list(certificate.measurement.aa_ratios),
         "verdict": certificate.verdict,
         "val_accuracy": variant.val_score,

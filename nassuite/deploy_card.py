@@ -8,9 +8,11 @@ from typing import Any
 
 from nassuite import deploy
 from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
+from nassuite.costing import part_times
 from nassuite.data import Data
 from nassuite.latency.target import FULL_PRECISION, Target
 from nassuite.models import Description, save_model
+from nassuite.nn.network import Interface, parts
 from nassuite.records import write_json
 from nassuite.spec import Arch
 
@@ -49,6 +51,9 @@ def write(
         cuts=cuts.get(shown.name.removesuffix("-int8")), arch=arch.to_json(), trained_on=trained_on,
     )  # fmt: skip
     save_model(folder, shown.network, description)
+    names = [
+        part.name for part in parts(arch, Interface(data.in_chans, len(data.labels), data.mean, data.std))
+    ]
     write_json(folder / "certificate.json", shown.certificate.to_json())
     card = {
         "file": "model.onnx",
@@ -62,6 +67,7 @@ def write(
         "refine": cuts.get("refined"),
         "target": shown.certificate.measurement.target,
         "variants": rows,
+        "times": part_times(folder / "model.onnx", names, target),
     }
     write_card(folder, card, _markdown)
 

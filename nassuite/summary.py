@@ -15,6 +15,7 @@ from nassuite.latency.cost import Cost, cost
 from nassuite.nn.network import Interface, Network, parts
 from nassuite.records import read_json
 from nassuite.report import content as c
+from nassuite.report.choices import choice_facts
 from nassuite.run_directory import RunDirectory, read_record
 from nassuite.search.driver import Evaluation
 from nassuite.search.pareto import hypervolume_history
@@ -94,6 +95,7 @@ def report_content(inputs: Inputs) -> c.ReportContent:
         predictor=_predictor(inputs),
         history=_history(inputs.evaluated, max(budgets), len(data.labels)),
         deployed=tuple(_deployments(inputs, interface, cost_of)),
+        choices=choice_facts(evaluations),
         training=tuple(_epochs(read_json(inputs.run.root / "supernet" / "log.json"))),
     )
 
@@ -118,6 +120,7 @@ def _run_facts(inputs: Inputs, ends: list[Cost]) -> c.RunFacts:
             in_chans=data.in_chans,
             size=data.size,
             skipped=tuple(f"{file}: {reason}" for file, reason in data.skipped),
+            digest=data.digest,
         ),
         space=c.SpaceFacts(
             name=inputs.space.name,
@@ -183,7 +186,27 @@ def _deployments(inputs: Inputs, interface: Interface, cost_of: Any) -> Iterable
             arch_json=card["arch"],
             variants=tuple(_variant(row, str(relative / row["file"])) for row in card["variants"]),
             costs=tuple(_part_costs(arch, interface, cost_of(arch))),
+            times=_times(card),
+            cuts=_cuts(card["prune"]),
         )
+
+
+def _times(card: dict[str, Any]) -> c.PartTimes | None:
+    times = card.get("times")
+    if not times:
+        return None
+    shown = next(row["name"] for row in card["variants"] if row["sha256"] == card["hashes"]["model.onnx"])
+    parts = tuple((part["name"], part["ms"]) for part in times["parts"])
+    return c.PartTimes(shown, times["runs"], times["total_ms"], parts)
+
+
+def _cuts(record: dict[str, Any]) -> tuple[c.WidthCut, ...]:
+    cut = [c.WidthCut(layer["layer"], layer["before"], layer["after"]) for layer in record["pruned"]]
+    kept = [
+        c.WidthCut(layer["layer"], layer["width"], layer["width"], layer["reason"])
+        for layer in record["kept"]
+    ]
+    return (*cut, *kept)
 
 
 def _variant(row: dict[str, Any], path: str) -> c.Variant:

@@ -39,7 +39,7 @@ ORDER = [
     {"onnx_source"},
     {"pruning_result"},
     {"training", "pruning", "exporting", "quantizing"},
-    {"comparing", "prune_api", "sensitivity", "distilling"},
+    {"comparing", "comparing_runs", "prune_api", "sensitivity", "distilling"},
     {"flow"},
     {"stages", "refining"},
     {"exploring", "hand_over", "auditing", "starting", "pacing"},

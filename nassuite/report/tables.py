@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nassuite.report.content import Baseline, Deployment, RankingFacts, ReportContent, Variant
+from nassuite.report.content import Baseline, Deployment, ReportContent, Variant
+from nassuite.report.evidence import RankingFacts
 from nassuite.report.front import measured_at, pareto_evaluations
 from nassuite.report.words import (
     METRICS,
@@ -21,7 +22,7 @@ from nassuite.report.words import (
 )
 
 WORDS = frozenset(
-    ("architecture", "operator", "remark", "finalist", "95 % interval", "95 % interval of ρ")
+    ("architecture", "operator", "remark", "finalist", "95 % interval", "95 % interval of ρ", "reason")
 )  # columns of text, set to the left
 
 
@@ -108,6 +109,12 @@ def _fastest(content: ReportContent) -> tuple[tuple[str, str, str], ...]:
     if predicted:
         return (("fastest searched", milliseconds(min(predicted)), "predicted"),)
     return ()
+
+
+def predict_line(content: ReportContent) -> str:
+    """The command that shows the first deployed model at work; empty where there is none."""
+    chosen = next((d.chosen for d in content.deployed if d.chosen), None)
+    return f"nassuite predict {chosen.path.rpartition('/')[0]} photo.jpg" if chosen else ""
 
 
 def variant_table(deployment: Deployment, content: ReportContent) -> Table:
@@ -242,6 +249,12 @@ def ranking_words(r: RankingFacts) -> str:
         f"{r.train_images:,} images. Kendall's τ within thirds of the latency: {bands}. Inherited less from-scratch "
         f"accuracy: {gap} points ({low} to {high})."
     )
+
+
+UNRANKED = (
+    "How well the supernet ranks architectures was not put to the test: nassuite audit trains some from scratch and "
+    "says so."
+)
 
 
 def ranking_table(r: RankingFacts) -> Table:
