@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,15 @@ from nassuite.search.driver import (
     trials_done,
 )
 from nassuite.stages import SEARCH_VAL_IMAGES, accuracy_of
+from nassuite.time_shares import LEAST
 
 WATCH_SECONDS = 0.5
 
 
 def explore(flow: Flow) -> None:
     """The Optuna study, in this process or in several that share the journal."""
+    if flow.search_seconds is not None and "search" in flow.run.stages_done():
+        return  # it may have ended by time, with fewer trials than were planned
     drop_torn_line(flow.run.journal)
     sweep(flow.study)
     if flow.settings.workers > 1:
@@ -78,9 +81,11 @@ def _search_worker(root: Path) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     run = RunDirectory(root)
     try:
-        settings, _ = run.read_settings()
+        settings, facts = run.read_settings()
         torch.set_num_threads(max(1, torch.get_num_threads() // settings.workers))
-        _search_here(prepare(run, settings, progress=SILENT))
+        flow = prepare(run, settings, progress=SILENT)
+        flow.search_seconds = facts.get("plan", {}).get("search_seconds")
+        _search_here(flow)
     except (InputError, OSError, KeyboardInterrupt):
         sys.exit(1)
 
@@ -102,4 +107,21 @@ def _search_here(flow: Flow) -> None:
     )  # fmt: skip
     budgets = tuple(budget / flow.margin for budget in flow.hard_budgets)
     config = SearchConfig(settings.trials, budgets, settings.sampler, settings.seed, flow.least)
-    run_trials(flow.study, flow.space, objective, config, flow.progress)
+    run_trials(flow.study, flow.space, objective, config, flow.progress, over=_time_is_up(flow))
+
+
+def _time_is_up(flow: Flow) -> Callable[[], bool]:
+    """Whether a time limit's share is used up: by repeats, which a plan does not know of, or by a machine grown busy."""
+    seconds, started = flow.search_seconds, time.monotonic()
+    before = flow.run.stage_seconds().get("search", 0.0)
+
+    def is_up() -> bool:
+        if seconds is None or before + time.monotonic() - started < seconds:
+            return False
+        done = trials_done(flow.study)
+        if done < LEAST["trials"]:
+            return False
+        flow.progress.say(f"the search's share of the time is over: {done} trials")
+        return True
+
+    return is_up

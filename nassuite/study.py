@@ -99,6 +99,7 @@ def search(
 def _follow(flow: Flow, facts: dict[str, Any]) -> Outcome:
     """Every stage in turn; each finds for itself what of it is done."""
     run = flow.run
+    flow.search_seconds = facts.get("plan", {}).get("search_seconds")
     if "reused" in facts:
         _copy_reused(flow, RunDirectory(Path(facts["reused"])), facts)
     if "initial" in facts:
