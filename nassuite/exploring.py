@@ -11,7 +11,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ from nassuite.search.storage import begin_study, join_study, open_storage, reach
 from nassuite.spec import Arch
 from nassuite.stages import SEARCH_VAL_IMAGES, accuracy_of
 from nassuite.storage_url import without_password
+from nassuite.time_shares import LEAST
 
 if TYPE_CHECKING:
     import optuna
@@ -46,6 +47,8 @@ WATCH_SECONDS = 0.5
 
 def explore(flow: Flow) -> None:
     """The Optuna study, in this process or in several that share it."""
+    if flow.search_seconds is not None and "search" in flow.run.stages_done():
+        return  # it may have ended by time, with fewer trials than were planned
     if flow.settings.storage is not None:
         _explore_in_storage(flow, flow.settings.storage)
         return
@@ -134,9 +137,10 @@ def _search_worker(root: Path, storage: str | None) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     run = RunDirectory(root)
     try:
-        settings, _ = run.read_settings()
+        settings, facts = run.read_settings()
         torch.set_num_threads(max(1, torch.get_num_threads() // settings.workers))
         flow = prepare(run, replace(settings, storage=storage), progress=SILENT)
+        flow.search_seconds = search_seconds(facts)
         if storage is None:
             search_here(flow, flow.study)
         else:
@@ -171,5 +175,27 @@ def search_here(flow: Flow, study: optuna.Study) -> int:
     )
     budgets = tuple(budget / flow.margin for budget in flow.hard_budgets)
     config = SearchConfig(settings.trials, budgets, settings.sampler, settings.seed, flow.least)
-    run_trials(study, flow.space, objective, config, flow.progress)
+    run_trials(study, flow.space, objective, config, flow.progress, over=_time_is_up(flow, study))
     return own
+
+
+def search_seconds(facts: Mapping[str, Any]) -> float | None:
+    """What a run's time limit, if it has one, leaves for its search."""
+    return facts.get("plan", {}).get("search_seconds")
+
+
+def _time_is_up(flow: Flow, study: optuna.Study) -> Callable[[], bool]:
+    """Whether a time limit's share is used up: by repeats, which a plan does not know of, or by a machine grown busy."""
+    seconds, started = flow.search_seconds, time.monotonic()
+    before = flow.run.stage_seconds().get("search", 0.0)
+
+    def is_up() -> bool:
+        if seconds is None or before + time.monotonic() - started < seconds:
+            return False
+        done = trials_done(study)
+        if done < LEAST["trials"]:
+            return False
+        flow.progress.say(f"the search's share of the time is over: {done} trials")
+        return True
+
+    return is_up

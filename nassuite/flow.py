@@ -64,6 +64,8 @@ class Flow:
     meter: Meter
     target: Target
     progress: Progress
+    search_seconds: float | None = None
+    """What a time limit leaves to the search, if its trials were not asked for."""
 
     @property
     def device(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nassuite.errors import InputError
-from nassuite.exploring import search_here, study_facts, study_name
+from nassuite.exploring import search_here, search_seconds, study_facts, study_name
 from nassuite.flow import prepare
 from nassuite.progress import Progress
 from nassuite.run_directory import RunDirectory
@@ -40,7 +40,7 @@ def join(
     latencies are not those of the study.
     """
     run = RunDirectory(folder)
-    settings, _ = run.read_settings()
+    settings, facts = run.read_settings()
     url = storage or settings.storage
     if settings.storage is None or url is None:
         raise InputError(
@@ -56,6 +56,7 @@ def join(
         target=None, runtime="onnxruntime", precision=None,
     )  # fmt: skip
     flow = prepare(run, settings, progress=progress)
+    flow.search_seconds = search_seconds(facts)
     study = join_study(opened, url, study_name(run), study_facts(flow))
     progress.say(f"joined the study {study.study_name} in {without_password(url)}")
     with reachable(url):

@@ -82,6 +82,7 @@ def fit_to_limit(flow: Flow, *, started: float, trained: bool, sampled: bool) ->
         "limit_seconds": limit,
         "gone_seconds": round(gone, 1),
         "planned_seconds": round(seconds, 1),
+        **({} if given["trials"] is not None else {"search_seconds": amounts.trials * speeds.trial}),
         "speeds": dataclasses.asdict(speeds),
         "given": [name for name, value in given.items() if value is not None],
         "settled": given["finetune_epochs"] is not None,

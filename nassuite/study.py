@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nassuite.errors import InputError
-from nassuite.exploring import explore
+from nassuite.exploring import explore, search_seconds
 from nassuite.flow import Flow, prepare
 from nassuite.hand_over import BudgetResult, deploy_budgets, draw
 from nassuite.latency.meter import Meter, measure
@@ -105,6 +105,7 @@ def search(
 def _follow(flow: Flow, facts: dict[str, Any]) -> Outcome:
     """Every stage in turn; each finds for itself what of it is done."""
     run = flow.run
+    flow.search_seconds = search_seconds(facts)
     if "reused" in facts:
         _copy_reused(flow, RunDirectory(Path(facts["reused"])), facts)
     if "initial" in facts:

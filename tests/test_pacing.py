@@ -10,8 +10,9 @@ from deterministic_meter import deterministic_meter
 from test_limits import flow_of
 from tiny_runs import LOOSE_MS, TIGHT_MS, InterruptingProgress, Interruption, ListeningProgress, settings
 
-from nassuite import pacing
+from nassuite import exploring, pacing
 from nassuite.errors import InputError
+from nassuite.exploring import explore
 from nassuite.pacing import fit_to_limit, measure_speeds, settle_fine_tuning
 from nassuite.progress import SILENT
 from nassuite.run_directory import RunDirectory
@@ -67,6 +68,19 @@ def test_too_short_a_limit_is_refused_with_the_least_that_will_do(tiny_run, tmp_
     assert "24 latency samples, 1 epoch, 24 trials, 1 epoch of fine-tuning" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_search_ends_with_its_share_of_the_time(tiny_run, tmp_path, monkeypatch):
+    """But not before it has seen the least; and is not taken up again."""
+    monkeypatch.setitem(exploring.LEAST, "trials", 5)
+    flow = flow_of(tiny_run, tmp_path / "run", LOOSE_MS)
+    flow.search_seconds = 0.0
+    with flow.run.stage("search"):
+        explore(flow)
+    assert len(flow.evaluated) == 5
+    again = dataclasses.replace(flow, search_seconds=1e9)
+    explore(again)
+    assert len(again.evaluated) == 5
 
 
 def finished_search(tiny_run, folder, **changes):

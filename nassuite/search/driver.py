@@ -174,15 +174,22 @@ def sweep(study: optuna.Study) -> None:
 
 
 def run_trials(
-    study: optuna.Study, space: Space, objective: Objective, config: SearchConfig, progress: Progress = SILENT
+    study: optuna.Study,
+    space: Space,
+    objective: Objective,
+    config: SearchConfig,
+    progress: Progress = SILENT,
+    *,
+    over: Callable[[], bool] = lambda: False,
 ) -> None:
     """Evaluates until ``config.trials`` distinct architectures are done, by this worker and all others.
 
     A sampler's random state is not stored, so every trial gets a fresh sampler seeded from the study's
     seed and the number of trials before it: a study that was stopped and goes on makes the same trials.
-    It ends earlier where the space has no more architectures, or none that is easily found in reach.
+    It ends earlier where the space has no more architectures, or none that is easily found in reach, and as
+    soon as it is ``over``.
     """
-    new = _new_evaluations(study, space, objective, config)
+    new = _new_evaluations(study, space, objective, config, over)
     for _ in progress.track(new, "search", total=config.trials, done=len(_evaluated(study))):
         pass
 
@@ -200,7 +207,7 @@ def _evaluated(study: optuna.Study) -> dict[str, optuna.trial.FrozenTrial]:
 
 
 def _new_evaluations(
-    study: optuna.Study, space: Space, objective: Objective, config: SearchConfig
+    study: optuna.Study, space: Space, objective: Objective, config: SearchConfig, over: Callable[[], bool]
 ) -> Iterator[None]:
     """Makes trials, and yields for each architecture that was evaluated, here or by another worker."""
     objective = replace(objective, latency_ms=cache(objective.latency_ms))
@@ -214,7 +221,7 @@ def _new_evaluations(
         known = done
         finished = _in_state(trials, "COMPLETE")
         exhausted = len({t.user_attrs["digest"] for t in finished}) == space.size
-        if done >= config.trials or exhausted or len(finished) >= ASKS_PER_TRIAL * config.trials:
+        if done >= config.trials or exhausted or over() or len(finished) >= ASKS_PER_TRIAL * config.trials:
             return
         claims.fail_dead(study, trials, watch)
         if done + len(_in_state(trials, "RUNNING")) < config.trials:

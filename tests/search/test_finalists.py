@@ -183,7 +183,7 @@ def test_the_slow_end_is_what_cannot_be_told_from_the_most_accurate():
 
 @given(evaluated)
 def test_the_ends_of_the_front_and_a_knee_between_them_have_budgets(found):
-    budgets = places(found, images=10**9)
+    budgets = places(found, images=10**40)
     fastest, middle, best = (budgets[name] for name in ("fastest", "knee", "most accurate"))
     assert fastest <= middle <= best
     for budget, e in (
