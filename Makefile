@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= --budget-ms 20
 
-.PHONY: search test test-slow check lint types docs clean
+.PHONY: search test test-oldest test-slow check lint types docs clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -18,6 +18,15 @@ search: .venv/.installed
 # One process for each core, each with one thread: tests of one file stay together.
 test: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# The same with the oldest versions that pyproject.toml allows, in an environment of its own.
+test-oldest: .venv-oldest/.installed
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n auto --dist loadfile
+
+.venv-oldest/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[dev]'
+	touch $@
 
 test-slow: .venv/.installed
 	$(BIN)/python -m pytest -m slow
@@ -35,4 +44,4 @@ docs: .venv/.installed
 check: lint types docs test
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv .venv-oldest build dist

@@ -29,7 +29,7 @@ from nassuite.metrics import score
 from nassuite.nn.network import build
 from nassuite.progress import SILENT, Progress
 from nassuite.records import append_jsonl, write_json, write_text
-from nassuite.report import content as c
+from nassuite.report import evidence as e
 from nassuite.report import read_report, write_report
 from nassuite.report.markdown import audit_markdown
 from nassuite.run_directory import RunDirectory, read_lines
@@ -60,7 +60,7 @@ class Training:
 
 def audit(
     root: Path, settings: AuditSettings | None = None, *, progress: Progress = SILENT
-) -> c.RankingFacts:
+) -> e.RankingFacts:
     """Audits the run in ``root``, or goes on with an audit that was begun there. Validation images only.
 
     Raises InputError where the run has no trained supernet, and for other settings than the audit began with.
@@ -214,7 +214,7 @@ def _facts(
     settings: AuditSettings,
     archs: Sequence[Arch],
     trainings: dict[tuple[str, int], Training],
-) -> c.RankingFacts:
+) -> e.RankingFacts:
     val = flow.data.val.to(flow.device)
     inherited = np.array(
         [accuracy_of(flow, arch, val) for arch in flow.progress.track(archs, "inherited weights")]
@@ -237,17 +237,17 @@ def _facts(
         },
     )  # fmt: skip
     points = tuple(
-        c.RankingPoint(arch.digest, str(arch), float(i), float(s), float(ms))
+        e.RankingPoint(arch.digest, str(arch), float(i), float(s), float(ms))
         for arch, i, s, ms in zip(archs, inherited, scratch, latency, strict=True)
     )
     return _plain(ranking, points, epochs=settings.epochs, train_images=len(flow.data.train))
 
 
 def _plain(
-    ranking: Ranking, points: tuple[c.RankingPoint, ...], *, epochs: int, train_images: int
-) -> c.RankingFacts:
+    ranking: Ranking, points: tuple[e.RankingPoint, ...], *, epochs: int, train_images: int
+) -> e.RankingFacts:
     ceiling = [_row("a second training (noise ceiling)", ranking.ceiling)] if ranking.ceiling else []
-    return c.RankingFacts(
+    return e.RankingFacts(
         verdict=ranking.verdict,
         reason=ranking.reason,
         n=len(points),
@@ -265,6 +265,6 @@ def _plain(
     )
 
 
-def _row(name: str, found: Correlation) -> c.RankingRow:
+def _row(name: str, found: Correlation) -> e.RankingRow:
     tau, rho = (found.tau_low, found.tau_high), (found.rho_low, found.rho_high)
-    return c.RankingRow(name, found.n, found.tau, tau, found.rho, rho)
+    return e.RankingRow(name, found.n, found.tau, tau, found.rho, rho)

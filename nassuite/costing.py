@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SAMPLING = Sampling(processes=2, rounds=100, repeats=2, least_rounds=25, seconds=1.5)
+PART_SECONDS = 1.5
 SIZE = 224
 CLASSES = 1000
 
@@ -133,6 +134,26 @@ def network_cost(
             findings=tuple(found),
             target=target.describe(),
         )
+
+
+def part_times(path: Path, parts: Sequence[str], target: Target) -> dict[str, Any] | None:
+    """Where the time of an exported file goes, by the modules in ``parts`` (prefixes of layers' names).
+
+    ``runs``, ``total_ms`` of all kernels, and ``parts`` with name and ms. None where nothing can tell: on another
+    machine than this, or in another runtime than ONNX Runtime on the CPU.
+    """
+    if target.device or not target.computes_as_onnxruntime:
+        return None
+    operators = graph_cost(read_graph(path)).operators
+    found = profile(path, operators, target, seconds=PART_SECONDS)
+    spent = dict.fromkeys(parts, 0.0)
+    for kernel in found.kernels:
+        layer = operators[kernel.operator].layer if kernel.operator is not None else ""
+        part = next((name for name in parts if layer == name or layer.startswith(f"{name}.")), None)
+        if part is not None:
+            spent[part] += kernel.ms
+    named = [{"name": name, "ms": ms} for name, ms in spent.items()]
+    return {"runs": found.runs, "total_ms": found.total_ms, "parts": named}
 
 
 def _row(layer: str, numbers: Sequence[int], operators: Sequence[Operator], spent: dict[int, float]) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from nassuite.latency.certificate import Certificate, certify
 from nassuite.latency.choice import agreement, logits_in
 from nassuite.latency.cost import cost
 from nassuite.latency.features import VECTOR_CHANNELS
+from nassuite.latency.footprint import Limit, exceeded
 from nassuite.latency.meter import Meter
 from nassuite.latency.target import Target
 from nassuite.metrics import binomial_interval, confusion_matrix, score
@@ -28,6 +29,7 @@ from nassuite.nn.network import Network
 from nassuite.nn.supernet import Supernet
 from nassuite.onnx_export import Parity, export_onnx, onnx_parity, run_onnx
 from nassuite.progress import Progress
+from nassuite.search.finalists import reward
 from nassuite.spec import Arch
 from nassuite.train.distill import SoftLabels, train_network
 from nassuite.train.loop import Checkpoints, TrainConfig
@@ -49,7 +51,7 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Variant:
-    """One exported file of a winner, and what validation and the meter say of it."""
+    """One exported file of a winner, and what validation and the meter say of it; ``exceeds``: which limits it is over."""
 
     name: str
     path: Path
@@ -58,6 +60,7 @@ class Variant:
     val_score: float
     certificate: Certificate | None = None
     notes: str = ""
+    exceeds: tuple[str, ...] = ()
 
 
 def choose_teacher(supernet: Supernet, batches: Sequence[Tensor], val: Split, *, metric: str) -> Teacher:
@@ -134,8 +137,7 @@ def prune_winner(
 
 
 def export_variants(
-    dense: nn.Module,
-    pruned: nn.Module,
+    networks: Mapping[str, nn.Module],
     arch: Arch,
     data: Data,
     folder: Path,
@@ -143,7 +145,7 @@ def export_variants(
     metric: str,
     progress: Progress,
 ) -> list[Variant]:
-    """The float networks as they are and in int8; each compared with its PyTorch network."""
+    """The float ``networks`` ("fp32" is the dense one) as they are and in int8; each compared with its PyTorch network."""
     sized = data.resized(arch.resolution)
     shape = (sized.in_chans, arch.resolution, arch.resolution)
     val = _images(sized.val)
@@ -151,7 +153,7 @@ def export_variants(
     calibration = _images(sized.train.subset(CALIBRATION_IMAGES, seed=0))
     parity_images = torch.from_numpy(val[:PARITY_IMAGES])
     variants = []
-    for name, network in progress.track([("fp32", dense), ("pruned", pruned)], "exporting and quantising"):
+    for name, network in progress.track(list(networks.items()), "exporting and quantising"):
         path = folder / f"model.{name}.onnx"
         parity = export_onnx(network, path, input_shape=shape, images=parity_images)
         variants.append(
@@ -189,6 +191,16 @@ def scored_in(
     return scored
 
 
+def limited(
+    variants: Sequence[Variant], limits: Sequence[Limit], shape: tuple[int, int, int]
+) -> list[Variant]:
+    """The same, each with the limits that its file is over."""
+    return [
+        replace(variant, exceeds=exceeded(limits, variant.path, variant.network, shape))
+        for variant in variants
+    ]
+
+
 def certify_variants(
     variants: Sequence[Variant], budget_ms: float, meter: Meter, target: Target, *,
     percentile: int, confidence: float, progress: Progress, seed: int,
@@ -211,14 +223,25 @@ def certify_variants(
     return certified
 
 
-def choose_variant(variants: Sequence[Variant]) -> Variant | None:
-    """The one that validation prefers among those whose certificate is a pass; the faster of equals."""
+def choose_variant(variants: Sequence[Variant], *, soft: bool = False) -> Variant | None:
+    """The one that validation prefers among those whose certificate is a pass, within all limits; the faster of equals.
+
+    Where the budget is ``soft``, the one of most reward (``search.finalists.reward``) among those within the limits.
+    """
 
     def preference(variant: Variant) -> tuple[float, float]:
         assert variant.certificate is not None
-        return variant.val_score, -variant.certificate.percentile_ms
+        latency_ms = variant.certificate.percentile_ms
+        value = variant.val_score
+        if soft:
+            value = reward(value, latency_ms, variant.certificate.budget_ms)
+        return value, -latency_ms
 
-    passing = [v for v in variants if v.certificate is not None and v.certificate.verdict == "pass"]
+    passing = [
+        v
+        for v in variants
+        if v.certificate is not None and not v.exceeds and (soft or v.certificate.verdict == "pass")
+    ]
     return max(passing, key=preference, default=None)
 
 
@@ -254,13 +277,14 @@ def variant_record(
         "p50_ms": certificate.measurement.p50_ms,
         "p90_ms": certificate.measurement.p90_ms,
         "min_ms": certificate.measurement.min_ms,
+        "reference_ms": certificate.measurement.reference_ms,
         "aa_ratios": list(certificate.measurement.aa_ratios),
         "verdict": certificate.verdict,
         "val_accuracy": variant.val_score,
         "test": test,
         "parity": variant.parity.to_json(),
         "chosen": chosen,
-        "notes": variant.notes,
+        "notes": "; ".join(filter(None, [variant.notes, *variant.exceeds])),
     }
 
 

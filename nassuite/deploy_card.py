@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nassuite import deploy
 from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
+from nassuite.costing import part_times
 from nassuite.data import Data
 from nassuite.latency.target import FULL_PRECISION, Target
 from nassuite.models import Description, save_model
+from nassuite.nn.network import Interface, parts
 from nassuite.records import write_json
 from nassuite.spec import Arch
 
@@ -25,10 +27,13 @@ def write(
     budget_ms: float,
     target: Target,
     metric: str,
-    prune_record: dict[str, Any],
+    cuts: Mapping[str, dict[str, Any]],
     trained_on: dict[str, Any],
 ) -> None:
-    """Writes the hand-over; test images are read here, once, after ``chosen`` was settled."""
+    """Writes the hand-over; test images are read here, once, after ``chosen`` was settled.
+
+    ``cuts`` are the records of what was cut for each variant that has fewer channels, "pruned" among them.
+    """
     sized = data.resized(arch.resolution)
     shape = (sized.in_chans, arch.resolution, arch.resolution)
     images, labels = deploy.evaluation_images(sized.test), sized.test.labels.numpy()
@@ -43,9 +48,12 @@ def write(
     deploy.copy_chosen(shown, folder, shape)
     description = Description(
         str(arch), len(data.labels), data.in_chans, arch.resolution, data.mean, data.std, data.labels,
-        cuts=prune_record if shown.name.startswith("pruned") else None, arch=arch.to_json(), trained_on=trained_on,
+        cuts=cuts.get(shown.name.removesuffix("-int8")), arch=arch.to_json(), trained_on=trained_on,
     )  # fmt: skip
     save_model(folder, shown.network, description)
+    names = [
+        part.name for part in parts(arch, Interface(data.in_chans, len(data.labels), data.mean, data.std))
+    ]
     write_json(folder / "certificate.json", shown.certificate.to_json())
     card = {
         "file": "model.onnx",
@@ -55,9 +63,11 @@ def write(
         "labels": list(data.labels),
         "data": {"name": data.name, "train": len(data.train), "val": len(data.val), "test": len(data.test)},
         "arch": arch.to_json(),
-        "prune": prune_record,
+        "prune": cuts["pruned"],
+        "refine": cuts.get("refined"),
         "target": shown.certificate.measurement.target,
         "variants": rows,
+        "times": part_times(folder / "model.onnx", names, target),
     }
     write_card(folder, card, _markdown)
 

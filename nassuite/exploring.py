@@ -61,7 +61,7 @@ def _explore_in_storage(flow: Flow, url: str) -> None:
     if flow.run.journal.exists():
         return
     name = study_name(flow.run)
-    study = begin_study(open_storage(url), url, name, study_facts(flow))
+    study = begin_study(open_storage(url), url, name, study_facts(flow), minimised=flow.minimised_count)
     flow.progress.say(
         f"the study is {name} in {without_password(url)}; "
         f"other machines join with: nassuite worker {shlex.quote(str(flow.run.root))}"
@@ -157,6 +157,7 @@ def _end_with_parent() -> None:
 def search_here(flow: Flow, study: optuna.Study) -> int:
     """Evaluates in this process until the study's trials are done; how many were this process's own."""
     settings = flow.settings
+    assert settings.trials is not None
     own = 0
 
     def accuracy(arch: Arch) -> float:
@@ -165,8 +166,10 @@ def search_here(flow: Flow, study: optuna.Study) -> int:
         return accuracy_of(flow, arch, val)
 
     val = flow.data.val.subset(SEARCH_VAL_IMAGES, seed=settings.seed).to(flow.device)
-    objective = Objective(accuracy, flow.predict_ms)
-    budgets = tuple(budget / flow.margin for budget in settings.budget_ms)
-    config = SearchConfig(settings.trials, budgets, settings.sampler, settings.seed)
+    objective = Objective(
+        accuracy, flow.predict_ms, flow.excess, cost=flow.minimised if settings.minimise else None
+    )
+    budgets = tuple(budget / flow.margin for budget in flow.hard_budgets)
+    config = SearchConfig(settings.trials, budgets, settings.sampler, settings.seed, flow.least)
     run_trials(study, flow.space, objective, config, flow.progress)
     return own

@@ -11,7 +11,7 @@ from torch import nn
 
 from nassuite.card import hash_lines, interface_lines, write_card
 from nassuite.errors import InputError
-from nassuite.formats import FORMATS, check_formats, write_format
+from nassuite.formats import EXECUTORCH_BATCH, FORMATS, check_formats, write_format
 from nassuite.latency.cost import cost
 from nassuite.model_source import Source, open_model
 from nassuite.nn.network import Normalised
@@ -52,8 +52,8 @@ def export(
     ``model`` is a name of the zoo, ``timm:NAME``, ``torchvision:NAME``, ``package.module:factory``, the folder of
     a training, or a module that takes images (N, C, H, W) in 0..1 (with ``mean`` and ``std``: normalised ones).
     ``size`` is the images' side in pixels, ``weights`` a file for a network given by name, ``labels`` a
-    file of one label a line, or the labels. Formats are onnx, pt2 (torch.export) and openvino. Each file takes
-    ``image`` float32 (N, C, H, W) in 0..1, N free, and gives ``logits`` (N, classes); its outputs are compared
+    file of one label a line, or the labels. Formats are onnx, pt2 (torch.export), openvino and executorch. Each file takes
+    ``image`` float32 (N, C, H, W) in 0..1, N free (executorch: up to 8), and gives ``logits`` (N, classes); its outputs are compared
     with PyTorch's before anything is said of it. Raises InputError for what cannot be exported, with the operator.
     """
     formats = tuple(dict.fromkeys([format] if isinstance(format, str) else format))
@@ -129,4 +129,6 @@ def _markdown(card: dict[str, Any]) -> list[str]:
             f"| {name} | {parity['max_abs_diff']:.2g} | {parity['scale']:.3g} | {parity['top1_agreement']:.0%} of "
             f"{parity['images']} | {parity['size_bytes']} |"
         )
+    if "executorch" in card["formats"]:
+        lines += ["", f"model.pte takes batches of 1 to {EXECUTORCH_BATCH} images."]
     return [*lines, "", *hash_lines(card)]

@@ -21,6 +21,7 @@ from nassuite.latency.choice import AUTO, chosen_target
 from nassuite.latency.choosing import arrays
 from nassuite.latency.devices import StoredMeter
 from nassuite.latency.features import features
+from nassuite.latency.footprint import Limit, ordering, predicted
 from nassuite.latency.meter import Meter, measure, normalised_ms
 from nassuite.latency.predictor import Predictor, fit_predictor
 from nassuite.latency.remote import meter_of
@@ -37,7 +38,8 @@ from nassuite.search.driver import (
     evaluations,
     open_study,
 )
-from nassuite.settings import Settings
+from nassuite.search.smallest import smallest
+from nassuite.settings import LIMITS, Settings, flag
 from nassuite.space import Space
 from nassuite.space_file import load_space
 from nassuite.spec import Arch
@@ -85,9 +87,9 @@ class Flow:
 
     @cached_property
     def supernet(self) -> Supernet:
-        """With trained weights where there are some."""
+        """With trained weights where there are some, else with those that it is to start from."""
         supernet = Supernet(self.space, self.interface, seed=self.settings.seed)
-        found = FileCheckpoints(self.run.supernet).load()
+        found = FileCheckpoints(self.run.supernet).load() or FileCheckpoints(self.run.initial_supernet).load()
         if found:
             state = {k.removeprefix("model."): v for k, v in found.tensors.items() if k.startswith("model.")}
             try:
@@ -141,7 +143,53 @@ class Flow:
 
     @cached_property
     def study(self) -> optuna.Study:
-        return open_study(self.run.journal)
+        return open_study(self.run.journal, minimised=self.minimised_count)
+
+    @property
+    def minimised_count(self) -> int:
+        """Objectives that are minimised: the latency, and what else is asked for."""
+        return 2 if self.settings.minimise else 1
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """What a model may take, beside time."""
+        given = {name: getattr(self.settings, name) for name in LIMITS}
+        return tuple(
+            Limit(quantity, given[name] * unit, flag(name), unit)
+            for name, (quantity, unit) in LIMITS.items()
+            if given[name] is not None
+        )
+
+    def excess(self, arch: Arch) -> dict[str, float]:
+        """For each limit, by what share of it the architecture is predicted to be over it."""
+        return {
+            limit.quantity: limit.excess(predicted(limit.quantity, arch, self.interface))
+            for limit in self.limits
+        }
+
+    def minimised(self, arch: Arch) -> float:
+        """What ``--minimise`` asks for, by prediction."""
+        assert self.settings.minimise is not None
+        return predicted(self.settings.minimise, arch, self.interface)
+
+    @cached_property
+    def least(self) -> tuple[Arch, ...]:
+        """For each limit, the architecture that is predicted to have least of what it limits."""
+
+        def least_of(quantity: str) -> Arch:
+            return smallest(self.space, lambda arch: ordering(quantity, arch, self.interface))
+
+        return tuple(least_of(limit.quantity) for limit in self.limits)
+
+    def check_limits(self) -> None:
+        """Raises InputError for a limit that nothing in the space keeps."""
+        for limit, arch in zip(self.limits, self.least, strict=True):
+            value = predicted(limit.quantity, arch, self.interface)
+            if limit.excess(value) > 0:
+                raise InputError(
+                    f"{limit}: no architecture of the space {self.space.name} keeps it, the smallest has "
+                    f"{limit.said(value)} for {len(self.data.labels)} classes"
+                )
 
     def predict_ms(self, arch: Arch) -> float:
         return float(self.predictor.predict(features(arch, self.data.in_chans)[None])[0])
@@ -161,8 +209,18 @@ class Flow:
             epochs, self.settings.batch_size, lr, seed=seed, augment=default_augment(self.data)
         )
 
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """In milliseconds; those of a search of the whole front are known as soon as that has ended."""
+        return self.run.budgets_ms(self.settings)
+
+    @property
+    def hard_budgets(self) -> tuple[float, ...]:
+        """Those that a search need not look beyond."""
+        return self.settings.budget_ms if self.settings.objective == "budget" else ()
+
     def notes(self) -> list[str]:
-        return budget_notes(self.settings.budget_ms, normalised_ms(self.samples))
+        return budget_notes(self.hard_budgets, normalised_ms(self.samples))
 
 
 def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter: Meter = measure) -> Flow:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +15,32 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from nassuite.errors import InputError
-from nassuite.onnx_export import Parity, ParityError, compare, export_torch, onnx_bytes, run_onnx
+from nassuite.onnx_export import (
+    Parity,
+    ParityError,
+    compare,
+    export_torch,
+    exported_program,
+    onnx_bytes,
+    parity_images,
+    run_onnx,
+)
 from nassuite.records import write_bytes
 
 if TYPE_CHECKING:
     import numpy as np
 
 Shape = tuple[int, int, int]
+EXECUTORCH_BATCH = 8
+"""Its memory is planned when the file is written: for batches of up to so many images. (Lowering narrows a bound
+of 64 to 15 without a word.)"""
 
 
 @dataclass(frozen=True)
 class Format:
     """``files`` are written by ``write(model, folder, shape)``; ``run(folder, images)`` gives logits.
 
+    ``batch`` is the larger of the two numbers of images at which outputs are compared, the other is one.
     ``package`` is what must be installed for it, and ``extra`` what installs it; empty where nothing more is needed.
     """
 
@@ -35,6 +49,7 @@ class Format:
     run: Callable[[Path, np.ndarray], np.ndarray]
     package: str = ""
     extra: str = ""
+    batch: int = 3
 
 
 def write_format(name: str, model: nn.Module, folder: Path, shape: Shape) -> Parity:
@@ -47,7 +62,10 @@ def write_format(name: str, model: nn.Module, folder: Path, shape: Shape) -> Par
     try:
         form.write(model, folder, shape)
         size = sum((folder / file).stat().st_size for file in form.files)
-        return compare(model, lambda images: form.run(folder, images), size_bytes=size, input_shape=shape)
+        return compare(
+            model, lambda images: form.run(folder, images), size_bytes=size,
+            images=parity_images(shape, 1 + form.batch),
+        )  # fmt: skip
     except BaseException as error:
         for file in form.files:
             (folder / file).unlink(missing_ok=True)
@@ -109,6 +127,31 @@ def _run_openvino(folder: Path, images: np.ndarray) -> np.ndarray:
     return compiled(images)[0]
 
 
+def _write_executorch(model: nn.Module, folder: Path, shape: Shape) -> None:
+    """Lowered to XNNPACK, ExecuTorch's backend for the CPUs of phones; what that lacks runs on portable kernels."""
+    partitioners: Any = importlib.import_module("executorch.backends.xnnpack.partition.xnnpack_partitioner")
+    exir: Any = importlib.import_module("executorch.exir")
+    program = exported_program(model, shape, most=EXECUTORCH_BATCH)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            edge = exir.to_edge_transform_and_lower(program, partitioner=[partitioners.XnnpackPartitioner()])
+            lowered = edge.to_executorch().buffer
+        except Exception as error:  # each operator and each pass has its own
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(f"--format executorch: {reason}") from error
+    write_bytes(folder / "model.pte", lowered)
+
+
+def _run_executorch(folder: Path, images: np.ndarray) -> np.ndarray:
+    import torch
+
+    runtime: Any = importlib.import_module("executorch.runtime")
+    method = runtime.Runtime.get().load_program(folder / "model.pte").load_method("forward")
+    batches = torch.from_numpy(images).split(EXECUTORCH_BATCH)
+    return torch.cat([method.execute([batch])[0].clone() for batch in batches]).numpy()
+
+
 FORMATS: dict[str, Format] = {
     "onnx": Format(
         ("model.onnx",), _write_onnx, lambda folder, images: run_onnx(folder / "model.onnx", images)
@@ -116,5 +159,13 @@ FORMATS: dict[str, Format] = {
     "pt2": Format(("model.pt2",), _write_torch, _run_torch),
     "openvino": Format(
         ("model.bin", "model.xml"), _write_openvino, _run_openvino, package="openvino", extra="openvino"
+    ),
+    "executorch": Format(
+        ("model.pte",),
+        _write_executorch,
+        _run_executorch,
+        package="executorch",
+        extra="executorch",
+        batch=EXECUTORCH_BATCH,
     ),
 }

@@ -13,6 +13,7 @@ from nassuite.errors import DeviceNeeded
 from nassuite.flow import Flow
 from nassuite.latency.meter import normalised_ms
 from nassuite.records import write_json
+from nassuite.refining import refined
 from nassuite.report import write_report
 from nassuite.report.comparison import read_comparison, with_baselines
 from nassuite.run_directory import FileCheckpoints, read_record
@@ -25,7 +26,10 @@ from nassuite.train.recalibrate import predict, recalibrated
 
 @dataclass(frozen=True)
 class BudgetResult:
-    """What a budget led to. ``chosen`` is a variant's record, None where nothing keeps the budget."""
+    """What a budget led to. ``chosen`` is a variant's record, None where nothing keeps the budget.
+
+    With ``--objective mnas`` the chosen one may be over it; then ``message`` says so.
+    """
 
     budget_ms: float
     folder: Path | None
@@ -37,7 +41,7 @@ class BudgetResult:
 def deploy_budgets(flow: Flow) -> tuple[BudgetResult, ...]:
     """``deploy_budget`` for each; raises DeviceNeeded once, with all that one walk to a device can bring."""
     results, needed = [], []
-    for budget in flow.settings.budget_ms:
+    for budget in flow.budgets:
         try:
             results.append(deploy_budget(flow, budget))
         except DeviceNeeded as error:
@@ -59,13 +63,18 @@ def deploy_budget(flow: Flow, budget: float) -> BudgetResult:
     chosen = next((v for v in card["variants"] if v["chosen"]), None)
     message = ""
     if chosen is None:
-        percentile = f"p{flow.settings.percentile}_ms"
-        fastest = min(card["variants"], key=lambda variant: variant[percentile])
+        fastest = min(card["variants"], key=lambda variant: variant[_percentile(flow)])
         message = (
-            f"no variant of the winner keeps {budget:g} ms: the fastest, {fastest['name']}, "
-            f"{_over(fastest[percentile], budget)}"
+            f"no variant of the winner keeps {budget:g} ms{_limits(flow)}: the fastest, {fastest['name']}, "
+            f"{_over(fastest[_percentile(flow)], budget)}"
         )
+    elif chosen["verdict"] != "pass":
+        message = f"of most reward for {budget:g} ms is {chosen['name']}, which {_over(chosen[_percentile(flow)], budget)}"
     return BudgetResult(budget, folder, chosen, tuple(card["variants"]), message)
+
+
+def _percentile(flow: Flow) -> str:
+    return f"p{flow.settings.percentile}_ms"
 
 
 def _finalists(flow: Flow, budget: float) -> dict[str, Any]:
@@ -74,25 +83,28 @@ def _finalists(flow: Flow, budget: float) -> dict[str, Any]:
 
 def _deploy(flow: Flow, budget: float, arch: Arch, folder: Path) -> None:
     settings = flow.settings
-    dense, pruned, record = compressed(flow, arch)
+    dense, smaller = compressed(flow, arch)
+    networks = {"fp32": dense, **{name: network for name, (network, _) in smaller.items()}}
     variants = deploy.export_variants(
-        dense, pruned, arch, flow.data, folder, metric=settings.metric, progress=flow.progress
+        networks, arch, flow.data, folder, metric=settings.metric, progress=flow.progress
     )
     variants = deploy.scored_in(flow.target, variants, arch, flow.data, metric=settings.metric)
+    shape = (flow.data.in_chans, arch.resolution, arch.resolution)
+    variants = deploy.limited(variants, flow.limits, shape)
     variants = deploy.certify_variants(
         variants, budget, flow.meter, flow.target, percentile=settings.percentile,
         confidence=settings.confidence, progress=flow.progress, seed=settings.seed,
     )  # fmt: skip
-    chosen = deploy.choose_variant(variants)
+    chosen = deploy.choose_variant(variants, soft=settings.objective == "mnas")
     deploy_card.write(
         folder, variants, chosen, arch=arch, data=flow.data, budget_ms=budget, target=flow.target,
-        metric=settings.metric, prune_record=record.to_json(),
+        metric=settings.metric, cuts={name: record.to_json() for name, (_, record) in smaller.items()},
         trained_on={"name": settings.data, "seed": settings.seed, "train_images": settings.train_images},
     )  # fmt: skip
 
 
-def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
-    """The winner, distilled from the largest subnet; and its pruned form, distilled from the winner.
+def compressed(flow: Flow, arch: Arch) -> tuple[Any, dict[str, tuple[Any, PruneRecord]]]:
+    """The winner, distilled from the largest subnet; and its smaller forms by name, distilled from the winner.
 
     After few epochs the largest subnet may know no more than the winner does: then labels alone teach it.
     """
@@ -116,6 +128,9 @@ def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
         checkpoints=FileCheckpoints(flow.run.training(f"{arch.digest}-dense")),
         description="training the winner", **common,
     )  # fmt: skip
+    smaller = {}
+    if flow.settings.refine and (found := refined(flow, arch, dense)):
+        smaller["refined"] = found
     pruned, record = _pruned(flow, arch, dense)
     pruned = deploy.distil(
         pruned, arch, flow.data,
@@ -124,7 +139,7 @@ def compressed(flow: Flow, arch: Arch) -> tuple[Any, Any, Any]:
         checkpoints=FileCheckpoints(flow.run.training(f"{arch.digest}-pruned")),
         description="distilling the pruned winner", **common,
     )  # fmt: skip
-    return dense.cpu(), pruned, record
+    return dense.cpu(), {"pruned": (pruned, record), **smaller}
 
 
 def _correct(flow: Flow, network: Any, arch: Arch) -> Any:
@@ -164,13 +179,20 @@ def draw(flow: Flow, results: Sequence[BudgetResult]) -> None:
 
 def _miss(flow: Flow, budget: float) -> str:
     """Why a budget has no winner: the fastest of all that was measured, and by how much it misses."""
-    measured = [(f["latency_ms"], f["arch"]) for f in _finalists(flow, budget)["finalists"]]
-    latencies = normalised_ms(flow.samples)
-    measured += [(ms, sample.arch.to_json()) for ms, sample in zip(latencies, flow.samples, strict=True)]
-    fastest, arch = min(measured, key=lambda pair: pair[0])
-    return (
-        f"no architecture keeps {budget:g} ms: the fastest, {Arch.from_json(arch)}, {_over(fastest, budget)}"
-    )
+    finalists = [f for f in _finalists(flow, budget)["finalists"] if not f.get("exceeds")]
+    measured = [(f["latency_ms"], Arch.from_json(f["arch"])) for f in finalists]
+    timed = zip(normalised_ms(flow.samples), flow.samples, strict=True)
+    measured += [(ms, sample.arch) for ms, sample in timed]
+    within = [(ms, arch) for ms, arch in measured if all(over <= 0 for over in flow.excess(arch).values())]
+    missed = f"no architecture keeps {budget:g} ms{_limits(flow)}"
+    if not within:
+        return f"{missed}: none that was measured keeps the limits beside the latency"
+    fastest, arch = min(within, key=lambda pair: pair[0])
+    return f"{missed}: the fastest, {arch}, {_over(fastest, budget)}"
+
+
+def _limits(flow: Flow) -> str:
+    return "".join(f" with {limit}" for limit in flow.limits)
 
 
 def _over(latency_ms: float, budget: float) -> str:

@@ -144,8 +144,13 @@ def onnx_parity(
     size = len(file) if isinstance(file, bytes) else Path(file).stat().st_size
     return compare(
         model, lambda part: run_onnx(file, part), size_bytes=size,
-        input_shape=input_shape, images=images, tolerance=tolerance,
+        images=parity_images(input_shape) if images is None else images, tolerance=tolerance,
     )  # fmt: skip
+
+
+def parity_images(input_shape: tuple[int, int, int], count: int = 4) -> Tensor:
+    """(count, C, H, W) in 0..1, noise that is the same every time."""
+    return torch.rand(count, *input_shape, generator=torch.Generator().manual_seed(PARITY_SEED))
 
 
 def compare(
@@ -153,13 +158,10 @@ def compare(
     run: Callable[[np.ndarray], np.ndarray],
     *,
     size_bytes: int,
-    input_shape: tuple[int, int, int],
-    images: Tensor | None = None,
+    images: Tensor,
     tolerance: float = TOLERANCE,
 ) -> Parity:
     """``onnx_parity`` for whatever ``run`` runs: float32 images (N, C, H, W) to logits."""
-    if images is None:
-        images = torch.rand(4, *input_shape, generator=torch.Generator().manual_seed(PARITY_SEED))
     parts = [part for part in (images[:1], images[1:]) if len(part)]
     with _in_eval_mode(model), torch.no_grad():
         batches = [batch for part in parts for batch in part.split(256)]
@@ -216,18 +218,28 @@ def export_torch(
 
     Raises InputError with what torch.export says of a model that it cannot take.
     """
-    plain = copy.deepcopy(model).cpu().eval()
-    example = torch.zeros(2, *input_shape)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        batch = torch.export.Dim("N", min=1)
+        torch.export.save(exported_program(model, input_shape), buffer)
+    records.write_bytes(path, buffer.getvalue())
+
+
+def exported_program(
+    model: nn.Module, input_shape: tuple[int, int, int], *, most: int | None = None
+) -> torch.export.ExportedProgram:
+    """``model`` in eval mode as torch.export sees it, for batches of 1 to ``most`` images; without it, of any number.
+
+    Raises InputError with what torch.export says of a model that it cannot take.
+    """
+    plain = copy.deepcopy(model).cpu().eval()
+    batch = torch.export.Dim("N", min=1, max=most)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
-            program = torch.export.export(plain, (example,), dynamic_shapes=({0: batch},))
+            return torch.export.export(plain, (torch.zeros(2, *input_shape),), dynamic_shapes=({0: batch},))
         except Exception as error:  # each operator and each guard has its own
             raise InputError(f"this model cannot be written by torch.export: {_line(error)}") from error
-        torch.export.save(program, buffer)
-    records.write_bytes(path, buffer.getvalue())
 
 
 def _line(error: Exception) -> str:

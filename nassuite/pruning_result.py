@@ -28,7 +28,10 @@ from nassuite.settings import to_table
 
 @dataclass(frozen=True)
 class Row:
-    """One model in the outcome: accuracies as fractions, latencies measured in the same rounds."""
+    """One model in the outcome: accuracies as fractions, latencies measured in the same rounds.
+
+    ``reference_ms`` is the meter's reference beside it, None in records from before it was kept.
+    """
 
     name: str
     params: int
@@ -39,6 +42,7 @@ class Row:
     val: float
     test: float
     test_interval: tuple[float, float]
+    reference_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def _rows(
         rows.append(
             Row(
                 name, counted.params, counted.macs, m.p50_ms, m.p90_ms, m.ratio / measurements[0].ratio,
-                val["accuracy"], test["accuracy"], tuple(test["interval"]),
+                val["accuracy"], test["accuracy"], tuple(test["interval"]), m.reference_ms,
             )
         )  # fmt: skip
     return rows, measurements, confusion

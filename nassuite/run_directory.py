@@ -40,6 +40,11 @@ class RunDirectory:
         return self.root / "supernet" / "checkpoint.safetensors"
 
     @property
+    def initial_supernet(self) -> Path:
+        """The weights that the supernet's training starts from, where those are another run's."""
+        return self.root / "supernet" / "initial.safetensors"
+
+    @property
     def samples(self) -> Path:
         return self.root / "latency" / "samples.jsonl"
 
@@ -56,6 +61,17 @@ class RunDirectory:
         return self.root / "finalists.json"
 
     @property
+    def places(self) -> Path:
+        """The budgets that a search of the whole front found, by what they are there."""
+        return self.root / "places.json"
+
+    def budgets_ms(self, settings: Settings) -> tuple[float, ...]:
+        """Those that were asked for, or those that a search of the whole front found."""
+        if settings.objective != "pareto" or not self.places.exists():
+            return settings.budget_ms
+        return tuple(dict.fromkeys(read_record(self.places).values()))
+
+    @property
     def report(self) -> Path:
         return self.root / "report"
 
@@ -64,6 +80,9 @@ class RunDirectory:
 
     def training(self, name: str) -> Path:
         return self.root / "training" / f"{name}.safetensors"
+
+    def tried(self, name: str) -> Path:
+        return self.root / "training" / f"{name}.jsonl"
 
     def cuts(self, name: str) -> Path:
         return self.root / "training" / f"{name}-cuts.json"

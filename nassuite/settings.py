@@ -16,9 +16,17 @@ from nassuite.errors import InputError
 from nassuite.records import write_bytes
 from nassuite.resources import find_toml, shipped_names
 from nassuite.storage_url import check_storage, without_password
+from nassuite.time_shares import parse_duration, prune_epochs_of
 
 SUPERNET_SETTINGS = ("size", "train_images", "class_weights", "epochs", "batch_size", "lr", "seed")
 """What a supernet depends on, beside its data and space."""
+
+QUANTITIES = ("params", "macs", "memory", "size")
+LIMITS = {"max_params": ("params", 1.0), "max_size_mb": ("size", 1e6), "max_memory_mb": ("memory", 1e6)}
+"""Setting to what it limits, and the unit that it is given in."""
+
+SHARED_SETTINGS = ("calibration", "epochs", "trials", "finetune_epochs", "prune_epochs")
+"""What a time limit decides, where it is not given."""
 
 ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-cuda", "openvino")
 TORCH_RUNTIMES = ("torch", "torch-compile")
@@ -38,6 +46,12 @@ class Settings:
     """
 
     budget_ms: tuple[float, ...] = option((), "latency budget in milliseconds; may be given several times")
+    objective: str = option(
+        "budget",
+        "budget: the most accurate model under each budget; pareto: the fastest, the most accurate and the knee "
+        "between them, without a budget; mnas: accuracy * (latency / budget)^-0.07, which may go over the budget",
+        choices=("budget", "pareto", "mnas"),
+    )
     data: str = option("digits", "digits, folder:DIR, or cifar10|cifar100|fashion-mnist[:DIR]")
     size: int | None = option(None, "side of the images in pixels (default: fits the data)")
     train_images: int | None = option(None, "train on a stratified subset of this many images")
@@ -58,14 +72,20 @@ class Settings:
     target: str | None = option(
         None, "where latencies are: an imported device, or ssh:user@host (default: this machine)"
     )
+    time_limit: str | None = option(
+        None,
+        "how long it may take (45s, 90m, 1h30m): epochs, trials and measurements that are not given are made to fit",
+    )
     epochs: int | None = option(None, "epochs of the supernet (default: fits the data)")
     batch_size: int | None = option(None, "images in a training step (default: fits the data)")
     lr: float = option(0.1, "peak learning rate of the supernet")
-    calibration: int = option(160, "architectures measured to fit the latency predictor, at the most")
+    calibration: int | None = option(
+        None, "architectures measured to fit the latency predictor, at the most (default: 160)"
+    )
     predicted_confidence: float | None = option(
         None, "search only what keeps the budget with this probability by prediction (default: as predicted)"
     )
-    trials: int = option(72, "distinct architectures evaluated by the search")
+    trials: int | None = option(None, "distinct architectures evaluated by the search (default: 72)")
     sampler: str = option("nsga2", "Optuna sampler", choices=("nsga2", "guided", "tpe", "gp", "random"))
     workers: int = option(1, "processes that search together")
     storage: str | None = option(
@@ -73,7 +93,26 @@ class Settings:
     )
     finetune_epochs: int | None = option(None, "epochs of distillation of a winner (default: fits the data)")
     prune: float = option(0.3, "fraction of the winner's inner channels that pruning removes")
-    prune_epochs: int | None = option(None, "epochs of distillation after pruning (default: a third)")
+    refine: str | None = option(
+        None,
+        "refine the winner's channel counts layer by layer; one more variant to choose from",
+        choices=("netadapt",),
+    )
+    prune_epochs: int | None = option(
+        None, "epochs of distillation after pruning (default: a quarter of these)"
+    )
+    max_params: int | None = option(None, "the most parameters that a model may have")
+    max_size_mb: float | None = option(
+        None, "the most megabytes (10^6 bytes) that a model's fp32 ONNX file may have"
+    )
+    max_memory_mb: float | None = option(
+        None, "the most megabytes that a model's activations may take at once, for one image"
+    )
+    minimise: str | None = option(
+        None,
+        "a third objective; it decides between models that accuracy cannot tell apart",
+        choices=QUANTITIES,
+    )
     baselines: str | None = option(
         None, "folder of a zoo compare on the same images, to draw the report against"
     )
@@ -84,18 +123,28 @@ class Settings:
         _check(self)
 
     def resolved(self, *, images: int, size: int, device: str) -> Settings:
-        """Fills in what is None, for ``images`` training images of ``size`` pixels."""
-        epochs = self.epochs if self.epochs is not None else _between(6, 16_000 / images, 24)
-        finetune = self.finetune_epochs if self.finetune_epochs is not None else 2 * epochs
-        return dataclasses.replace(
+        """Fills in what is None, for ``images`` training images of ``size`` pixels.
+
+        With a time limit, but for ``SHARED_SETTINGS``: those wait for this machine's speed.
+        """
+        found = dataclasses.replace(
             self,
             size=size,
             device=device,
             space=self.space or _space_for(images, size),
-            epochs=epochs,
             batch_size=self.batch_size or _between(32, images / 32 // 16 * 16, 128),
+        )
+        if self.time_limit is not None:
+            return found
+        epochs = self.epochs if self.epochs is not None else _between(6, 16_000 / images, 24)
+        finetune = self.finetune_epochs if self.finetune_epochs is not None else 2 * epochs
+        return dataclasses.replace(
+            found,
+            epochs=epochs,
+            calibration=160 if self.calibration is None else self.calibration,
+            trials=72 if self.trials is None else self.trials,
             finetune_epochs=finetune,
-            prune_epochs=self.prune_epochs if self.prune_epochs is not None else math.ceil(finetune / 4),
+            prune_epochs=prune_epochs_of(finetune) if self.prune_epochs is None else self.prune_epochs,
         )
 
     def to_toml(self) -> dict[str, Any]:
@@ -151,8 +200,41 @@ def check_target(settings: Any) -> None:
         raise InputError("--target measures with onnxruntime in f32: leave out --runtime and --precision")
 
 
+def check_budgets(settings: Settings) -> None:
+    """Raises InputError where a run with these settings would not know what to aim at."""
+    if not settings.budget_ms and settings.objective != "pareto":
+        raise InputError(
+            "no latency budget: give --budget-ms, for instance --budget-ms 20, or --objective pareto"
+        )
+
+
+def _check_objective(settings: Settings) -> None:
+    """Raises InputError for settings that ask for two things that do not go together."""
+    objective = settings.objective
+    if objective == "pareto" and settings.budget_ms:
+        raise InputError(
+            "--objective pareto looks for the whole front: leave out --budget-ms, or --objective"
+        )
+    if objective != "budget" and settings.predicted_confidence is not None:
+        raise InputError(
+            f"--predicted-confidence is about keeping a budget, --objective {objective} does without: leave out one"
+        )
+    if objective == "mnas" and settings.minimise:
+        raise InputError("--objective mnas weighs accuracy and latency alone: leave out it or --minimise")
+    if settings.refine and settings.target is not None and not settings.target.startswith("ssh:"):
+        raise InputError(
+            f"--target {settings.target} is measured by hand, --refine {settings.refine} measures in many steps: leave out "
+            "one of them"
+        )
+    if settings.minimise and settings.sampler == "guided":
+        raise InputError("--minimise is a third objective, --sampler guided takes two: leave out one of them")
+
+
 def _check(settings: Settings) -> None:
     check_choices(settings)
+    _check_objective(settings)
+    if settings.time_limit is not None:
+        parse_duration(settings.time_limit)
     check_target(settings)
     for budget in settings.budget_ms:
         if not (math.isfinite(budget) and budget > 0):
@@ -176,6 +258,10 @@ def _check(settings: Settings) -> None:
         raise InputError(
             f"--predicted-confidence {settings.predicted_confidence:g}: expected 0.5 or more and less than 1"
         )
+    for name in LIMITS:
+        value = getattr(settings, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise InputError(f"{flag(name)} {value:g}: expected a positive number")
     if not (math.isfinite(settings.lr) and settings.lr > 0):
         raise InputError(f"--lr {settings.lr:g}: expected a positive number")
 

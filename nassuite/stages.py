@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nassuite.errors import InputError
 from nassuite.flow import Flow
 from nassuite.latency.calibrate import Sample
 from nassuite.latency.certificate import certify
 from nassuite.latency.choosing import collect
 from nassuite.latency.cost import cost
-from nassuite.latency.features import layers
+from nassuite.latency.footprint import exceeded, measured, predicted
 from nassuite.latency.meter import Measurement, normalised_ms
 from nassuite.metrics import score
 from nassuite.records import append_jsonl, write_json
@@ -24,7 +25,15 @@ from nassuite.run_directory import FileCheckpoints
 from nassuite.search.driver import (
     Evaluation,
 )
-from nassuite.search.finalists import Finalist, choose_winner, nominate, to_json
+from nassuite.search.finalists import (
+    Finalist,
+    choose_winner,
+    nominate,
+    nominate_by_reward,
+    places,
+    to_json,
+    winner_by_reward,
+)  # fmt: skip
 from nassuite.spec import Arch
 from nassuite.train.recalibrate import predict, recalibrated
 from nassuite.train.sandwich import train_supernet
@@ -44,6 +53,7 @@ def calibrate(flow: Flow) -> None:
 
     if flow.samples and flow.run.predictor.exists():
         return
+    assert flow.settings.calibration is not None
     if flow.by_hand:
         known = {sample.arch for sample in flow.samples}
         for sample in flow.samples_of_device():
@@ -58,7 +68,7 @@ def calibrate(flow: Flow) -> None:
         )  # fmt: skip
     flow.progress.say(f"latency predictor ({flow.predictor.model}): {flow.predictor.error}")
     fastest = min(normalised_ms(flow.samples))
-    hopeless = [f"{budget:g} ms" for budget in flow.settings.budget_ms if budget < fastest * HOPELESS]
+    hopeless = [f"{budget:g} ms" for budget in flow.hard_budgets if budget < fastest * HOPELESS]
     if hopeless:
         flow.progress.say(
             f"nothing will keep {', '.join(hopeless)}: the fastest measured takes {fastest:.3g} ms"
@@ -104,36 +114,58 @@ def measure_finalists(flow: Flow) -> None:
     """Exports and measures the most accurate architectures around each budget, and picks the winners."""
     if flow.run.finalists.exists():
         return
-    budgets = flow.settings.budget_ms
-    measured: dict[int, Measured] = {}
+    if flow.settings.objective == "pareto" and not flow.run.places.exists():
+        write_json(flow.run.places, _places(flow))
+    known: dict[int, Measured] = {}
     entries: dict[str, Any] = {}
     # Each round reaches lower, should the predictor have been too hopeful.
     for reach in (1.0, 0.92, 0.8, 0.6):
-        lacking = [budget for budget in budgets if entries.get(f"{budget:g}", {}).get("winner") is None]
-        nominated = {
-            e.number: e
-            for budget in lacking
-            for e in nominate(
-                flow.evaluated, budget * reach, FINALISTS, margin=flow.margin,
-                images=min(SEARCH_VAL_IMAGES, len(flow.data.val)),
-                macs=lambda arch: sum(layer.macs for layer in layers(arch, flow.data.in_chans)),
-            )
-        }  # fmt: skip
-        new = [e for number, e in nominated.items() if number not in measured]
-        measured |= {m.evaluation.number: m for m in _measure(flow, new)}
+        lacking = [budget for budget in flow.budgets if entries.get(f"{budget:g}", {}).get("winner") is None]
+        nominated = {e.number: e for budget in lacking for e in _nominated(flow, budget, reach)}
+        new = [e for number, e in nominated.items() if number not in known]
+        known |= {m.evaluation.number: m for m in _measure(flow, new)}
         for budget in lacking:
-            entries[f"{budget:g}"] = _held_to(flow, measured.values(), budget)
+            entries[f"{budget:g}"] = _held_to(flow, known.values(), budget)
     write_json(flow.run.finalists, entries)
+
+
+def _places(flow: Flow) -> dict[str, float]:
+    if not flow.evaluated:
+        raise InputError(
+            f"no architecture that was tried keeps {' and '.join(map(str, flow.limits))} together"
+        )
+    found = places(flow.evaluated, images=min(SEARCH_VAL_IMAGES, len(flow.data.val)))
+    said = ", ".join(f"{name} {budget:g} ms" for name, budget in found.items())
+    flow.progress.say(f"of the front are deployed: {said}")
+    return found
+
+
+def _nominated(flow: Flow, budget: float, reach: float) -> list[Evaluation]:
+    if flow.settings.objective == "mnas":
+        return nominate_by_reward(flow.evaluated, budget, FINALISTS)
+    return nominate(
+        flow.evaluated, budget * reach, FINALISTS, margin=flow.margin,
+        images=min(SEARCH_VAL_IMAGES, len(flow.data.val)), preference=_preference(flow),
+    )  # fmt: skip
+
+
+def _preference(flow: Flow) -> Callable[[Arch], float]:
+    """What decides between architectures that accuracy cannot tell apart: the more, the better."""
+    if flow.settings.minimise:
+        return lambda arch: -flow.minimised(arch)
+    return lambda arch: predicted("macs", arch, flow.interface)
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """An exported architecture, and what it says of the validation images."""
+    """An exported architecture, and what it says of the validation images; ``cost`` and ``exceeds`` as of a Finalist."""
 
     evaluation: Evaluation
     macs: int
     measurement: Measurement
     logits: np.ndarray
+    cost: float | None
+    exceeds: tuple[str, ...]
 
 
 def _measure(flow: Flow, nominated: Sequence[Evaluation]) -> list[Measured]:
@@ -144,22 +176,29 @@ def _measure(flow: Flow, nominated: Sequence[Evaluation]) -> list[Measured]:
         for evaluation, path in zip(nominated, paths, strict=True):
             flow.export(evaluation.arch, path)
         measurements = flow.meter(paths, flow.target, progress=flow.progress, seed=flow.settings.seed)
-    found = []
-    for evaluation, measurement in zip(nominated, measurements, strict=True):
-        network = recalibrated(flow.supernet, evaluation.arch, flow.recalibration_batches)
-        batches = (x for x, _ in flow.data.val.batches(512, device=flow.device))
-        logits = predict(network, batches, evaluation.arch.resolution).cpu().numpy()
-        shape = (flow.data.in_chans, evaluation.arch.resolution, evaluation.arch.resolution)
-        found.append(Measured(evaluation, cost(network, shape).macs, measurement, logits))
-    return found
+        return [_judged(flow, *of_one) for of_one in zip(nominated, paths, measurements, strict=True)]
 
 
-def _held_to(flow: Flow, measured: Iterable[Measured], budget: float) -> dict[str, Any]:
+def _judged(flow: Flow, evaluation: Evaluation, path: Path, measurement: Measurement) -> Measured:
+    """All that is known of an architecture that was exported to ``path``."""
+    network = recalibrated(flow.supernet, evaluation.arch, flow.recalibration_batches)
+    batches = (x for x, _ in flow.data.val.batches(512, device=flow.device))
+    logits = predict(network, batches, evaluation.arch.resolution).cpu().numpy()
+    shape = (flow.data.in_chans, evaluation.arch.resolution, evaluation.arch.resolution)
+    minimise = flow.settings.minimise
+    return Measured(
+        evaluation, cost(network, shape).macs, measurement, logits,
+        cost=measured(minimise, path, network, shape) if minimise else None,
+        exceeds=exceeded(flow.limits, path, network, shape),
+    )  # fmt: skip
+
+
+def _held_to(flow: Flow, known: Iterable[Measured], budget: float) -> dict[str, Any]:
     """The finalists of one budget, and which of them wins."""
     settings = flow.settings
     labels = flow.data.val.labels.numpy()
     finalists = []
-    for m in measured:
+    for m in known:
         certificate = certify(
             m.measurement, budget, percentile=settings.percentile, confidence=settings.confidence
         )
@@ -170,13 +209,16 @@ def _held_to(flow: Flow, measured: Iterable[Measured], budget: float) -> dict[st
                 accuracy=score(m.logits, labels, metric=settings.metric),
                 correct=m.logits.argmax(1) == labels,
                 latency_ms=certificate.percentile_ms,
-                passes=certificate.verdict == "pass",
+                passes=certificate.verdict == "pass" and not m.exceeds,
                 p50_ms=m.measurement.p50_ms,
                 p90_ms=m.measurement.p90_ms,
                 aa_ratio=max(m.measurement.aa_ratios, key=lambda ratio: abs(ratio - 1)),
+                cost=m.cost,
+                exceeds=m.exceeds,
             )
         )
-    winner = choose_winner(finalists)
+    mnas = settings.objective == "mnas"
+    winner = winner_by_reward(finalists, budget) if mnas else choose_winner(finalists)
     return {
         "finalists": [to_json(f) for f in finalists],
         "winner": None if winner is None else to_json(winner),

@@ -24,12 +24,14 @@ from nassuite.exploring import explore
 from nassuite.flow import Flow, prepare
 from nassuite.hand_over import BudgetResult, deploy_budgets, draw
 from nassuite.latency.meter import Meter, measure
+from nassuite.pacing import fit_to_limit, settle_fine_tuning
 from nassuite.progress import Progress
 from nassuite.records import environment, write_bytes
-from nassuite.run_directory import FileCheckpoints, RunDirectory
+from nassuite.run_directory import RunDirectory
 from nassuite.search.storage import open_storage
-from nassuite.settings import Settings
+from nassuite.settings import Settings, check_budgets
 from nassuite.stages import calibrate, measure_finalists, train_shared_weights
+from nassuite.starting import check_initial, start_from, trained_supernet
 from nassuite.storage_url import without_password
 
 
@@ -51,6 +53,7 @@ def search(
     out: Path,
     resume: bool = False,
     reuse: Path | None = None,
+    init: Path | None = None,
     meter: Meter = measure,
     progress: Progress | None = None,
     command: Sequence[str] | None = None,
@@ -59,9 +62,10 @@ def search(
     """Searches, compresses and deploys for every budget of ``settings``, into the run directory ``out``.
 
     ``resume`` continues the run in ``out`` with the settings that it began with. ``reuse`` is
-    another run whose supernet and latency samples serve this one. ``meter`` stands in for the
-    measurement in tests. Raises InputError for anything wrong with the input.
+    another run whose supernet and latency samples serve this one; ``init`` one whose supernet's weights this
+    one's begins with. ``meter`` stands in for the measurement in tests. Raises InputError for anything wrong with the input.
     """
+    started = time.monotonic()
     progress = progress or Progress()
     run = RunDirectory(out)
     if resume:
@@ -71,17 +75,27 @@ def search(
             flow = prepare(run, settings, progress=progress, meter=meter)
             refuse_other_ground(flow, facts)
             return _follow(flow, facts)
-    if settings is None or not settings.budget_ms:
-        raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
+    if init is not None and reuse is not None:
+        raise InputError("--from takes another run's supernet as it is, --init trains it further: give one")
+    if settings is None:
+        raise InputError("no settings: give them, or resume=True")
+    check_budgets(settings)
     # Everything is checked before anything is written: what was refused leaves no directory behind.
     run.check_new()
     if settings.storage is not None:
         open_storage(settings.storage)
     flow = prepare(run, settings, progress=progress, meter=meter)
+    flow.check_limits()
     facts = run_facts(flow, command)
     if reuse is not None:
         facts["reused"] = str(reuse.resolve())
         flow.settings = _adopted_settings(flow, RunDirectory(reuse), facts)
+    if init is not None:
+        facts["initial"] = str(init.resolve())
+        check_initial(flow, RunDirectory(init))
+    if flow.settings.time_limit is not None:
+        sampled = reuse is not None and _same_target(RunDirectory(reuse), facts)
+        facts["plan"] = fit_to_limit(flow, started=started, trained=reuse is not None, sampled=sampled)
     run.create()
     with run.locked():
         run.write_settings(flow.settings, facts)
@@ -93,6 +107,8 @@ def _follow(flow: Flow, facts: dict[str, Any]) -> Outcome:
     run = flow.run
     if "reused" in facts:
         _copy_reused(flow, RunDirectory(Path(facts["reused"])), facts)
+    if "initial" in facts:
+        start_from(flow, RunDirectory(Path(facts["initial"])))
     with run.stage("latency"):
         calibrate(flow)
     with run.stage("supernet"):
@@ -102,6 +118,8 @@ def _follow(flow: Flow, facts: dict[str, Any]) -> Outcome:
     with run.stage("finalists"):
         measure_finalists(flow)
     with run.stage("deploy"):
+        if "plan" in facts and settle_fine_tuning(flow, facts["plan"]):
+            run.write_settings(flow.settings, facts)
         results = deploy_budgets(flow)
     if "report" not in run.stages_done() or not run.report.is_dir():
         with run.stage("report"):
@@ -119,6 +137,8 @@ def run_facts(flow: Flow, command: Sequence[str] | None) -> dict[str, Any]:
         "study": f"{place.name}-{hashlib.sha256(origin.encode()).hexdigest()[:8]}",
         "data_digest": flow.data.digest,
         "space_digest": flow.space.digest,
+        "resolution": list(flow.space.resolution),
+        "classes": list(flow.data.labels),
         "target": flow.target.key,
         "environment": _without_none(environment()),
     }
@@ -127,9 +147,8 @@ def run_facts(flow: Flow, command: Sequence[str] | None) -> dict[str, Any]:
 def _refuse_other_budgets(run: RunDirectory, settings: Settings, expected: Sequence[float] | None) -> None:
     if expected is not None and set(expected) != set(settings.budget_ms):
         theirs = " ".join(f"{budget:g}" for budget in settings.budget_ms)
-        raise InputError(
-            f"--resume {run.root}: that run has the budgets {theirs} ms; for others use --from {run.root}"
-        )
+        has = f"has the budgets {theirs} ms" if theirs else "looks for the whole front"
+        raise InputError(f"--resume {run.root}: that run {has}; for others use --from {run.root}")
 
 
 def refuse_other_ground(flow: Flow, facts: dict[str, Any], *, machine: bool = True) -> None:
@@ -161,10 +180,7 @@ def _adopted_settings(flow: Flow, other: RunDirectory, facts: dict[str, Any]) ->
                 f"--from {other.root}: its {name} is not this run's ({getattr(theirs, name)}, here "
                 f"{getattr(flow.settings, name)}); a supernet serves only the {name} it was trained for"
             )
-    if FileCheckpoints(other.supernet).load() is None or "supernet" not in other.stages_done():
-        raise InputError(
-            f"--from {other.root}: its supernet is not trained yet; continue it with --resume first"
-        )
+    trained_supernet(other, "--from")
     trained = ("epochs", "batch_size", "lr", "seed")
     return replace(flow.settings, **{name: getattr(theirs, name) for name in trained})
 
@@ -172,11 +188,16 @@ def _adopted_settings(flow: Flow, other: RunDirectory, facts: dict[str, Any]) ->
 def _copy_reused(flow: Flow, other: RunDirectory, facts: dict[str, Any]) -> None:
     """The supernet, and latency samples of the same target, where they are not copied yet."""
     theirs = [(other.supernet, flow.run.supernet)]
-    if other.samples.exists() and other.read_settings()[1]["target"] == facts["target"]:
+    if _same_target(other, facts):
         theirs.append((other.samples, flow.run.samples))
     for source, copy in theirs:
         if not copy.exists():
             write_bytes(copy, source.read_bytes())
+
+
+def _same_target(other: RunDirectory, facts: dict[str, Any]) -> bool:
+    """Whether another run's latencies are of this one's target."""
+    return other.samples.exists() and other.read_settings()[1]["target"] == facts["target"]
 
 
 def _without_none(value: Any) -> Any:

@@ -15,6 +15,7 @@ from nassuite.latency.cost import Cost, cost
 from nassuite.nn.network import Interface, Network, parts
 from nassuite.records import read_json
 from nassuite.report import content as c
+from nassuite.report.choices import choice_facts
 from nassuite.run_directory import RunDirectory, read_record
 from nassuite.search.driver import Evaluation
 from nassuite.search.pareto import hypervolume_history
@@ -57,6 +58,7 @@ class Inputs:
 
 def report_content(inputs: Inputs) -> c.ReportContent:
     settings, data = inputs.settings, inputs.data
+    budgets = inputs.run.budgets_ms(settings)
     interface = Interface(data.in_chans, len(data.labels), data.mean, data.std)
 
     @cache
@@ -76,22 +78,24 @@ def report_content(inputs: Inputs) -> c.ReportContent:
             predicted_ms=e.latency_ms,
             macs=cost_of(e.arch).macs,
             params=cost_of(e.arch).params,
-            feasible=tuple(e.latency_ms <= budget for budget in settings.budget_ms),
+            feasible=tuple(e.latency_ms <= budget for budget in budgets),
             measured_ms=measured.get(e.number),
+            cost=e.cost,
         )
         for e in inputs.evaluated
     )
     return c.ReportContent(
         run=_run_facts(inputs, [cost_of(inputs.space.extreme(w)) for w in ("smallest", "largest")]),
         metric=settings.metric,  # type: ignore[arg-type]
-        budgets_ms=settings.budget_ms,
+        budgets_ms=budgets,
         percentile=settings.percentile,
         confidence=settings.confidence,
         evaluations=evaluations,
         finalists=tuple(_finalist(f, float(b)) for b, entry in finalists.items() for f in entry["finalists"]),
         predictor=_predictor(inputs),
-        history=_history(inputs.evaluated, max(settings.budget_ms), len(data.labels)),
+        history=_history(inputs.evaluated, max(budgets), len(data.labels)),
         deployed=tuple(_deployments(inputs, interface, cost_of)),
+        choices=choice_facts(evaluations),
         training=tuple(_epochs(read_json(inputs.run.root / "supernet" / "log.json"))),
     )
 
@@ -116,6 +120,7 @@ def _run_facts(inputs: Inputs, ends: list[Cost]) -> c.RunFacts:
             in_chans=data.in_chans,
             size=data.size,
             skipped=tuple(f"{file}: {reason}" for file, reason in data.skipped),
+            digest=data.digest,
         ),
         space=c.SpaceFacts(
             name=inputs.space.name,
@@ -168,7 +173,7 @@ def _history(evaluated: list[Evaluation], reference_ms: float, classes: int) -> 
 
 
 def _deployments(inputs: Inputs, interface: Interface, cost_of: Any) -> Iterable[c.Deployment]:
-    for budget in inputs.settings.budget_ms:
+    for budget in inputs.run.budgets_ms(inputs.settings):
         folder = inputs.run.deploy(budget)
         if not (folder / "card.json").exists():
             continue
@@ -181,7 +186,27 @@ def _deployments(inputs: Inputs, interface: Interface, cost_of: Any) -> Iterable
             arch_json=card["arch"],
             variants=tuple(_variant(row, str(relative / row["file"])) for row in card["variants"]),
             costs=tuple(_part_costs(arch, interface, cost_of(arch))),
+            times=_times(card),
+            cuts=_cuts(card["prune"]),
         )
+
+
+def _times(card: dict[str, Any]) -> c.PartTimes | None:
+    times = card.get("times")
+    if not times:
+        return None
+    shown = next(row["name"] for row in card["variants"] if row["sha256"] == card["hashes"]["model.onnx"])
+    parts = tuple((part["name"], part["ms"]) for part in times["parts"])
+    return c.PartTimes(shown, times["runs"], times["total_ms"], parts)
+
+
+def _cuts(record: dict[str, Any]) -> tuple[c.WidthCut, ...]:
+    cut = [c.WidthCut(layer["layer"], layer["before"], layer["after"]) for layer in record["pruned"]]
+    kept = [
+        c.WidthCut(layer["layer"], layer["width"], layer["width"], layer["reason"])
+        for layer in record["kept"]
+    ]
+    return (*cut, *kept)
 
 
 def _variant(row: dict[str, Any], path: str) -> c.Variant:

@@ -36,6 +36,10 @@ def train_supernet_of_run(
     anything wrong with the input; of what the first process alone can see, in that one.
     """
     run = RunDirectory(out)
+    if settings is not None and settings.time_limit is not None:
+        raise InputError(
+            "--time-limit shares a whole search's time out: for its supernet alone give --epochs"
+        )
     with ExitStack() as held:
         flow = _prepared(run, settings, team, progress or Progress(), resume=resume)
         team.check_agrees("the images", flow.data.digest)

@@ -44,7 +44,7 @@ def print_outcome(outcome: Outcome) -> None:
             out.print(_variants(result, wide=out.width >= WIDE))
         if result.message:
             out.print(result.message)
-        else:
+        if result.chosen is not None:
             out.print(f"deploy {result.folder}/model.onnx")
     out.print(f"report {outcome.run / 'report' / 'index.html'}")
 
@@ -75,9 +75,10 @@ def _variants(result: BudgetResult, *, wide: bool) -> Table:
 def print_status(run: RunDirectory) -> None:
     settings, facts = run.read_settings()
     done, seconds, in_use = run.stages_done(), run.stage_seconds(), run.in_use()
-    budgets = ", ".join(f"{budget:g}" for budget in settings.budget_ms)
+    found = run.budgets_ms(settings)
+    budgets = ", ".join(f"{budget:g}" for budget in found) + " ms" if found else "the whole front"
     out = console()
-    out.print(f"{run.root}: {settings.data}, space {settings.space}, {budgets} ms, begun {facts['started']}")
+    out.print(f"{run.root}: {settings.data}, space {settings.space}, {budgets}, begun {facts['started']}")
     left = [stage for stage in STAGES if stage not in done]
     for stage in STAGES:
         state = "done" if stage in done else "left"
@@ -106,8 +107,9 @@ def _detail(run: RunDirectory, settings: Settings, stage: str) -> str:
             return f"{settings.trials} architectures, counted in {settings.storage}"
         return f"{trials_in(run.journal)} of {settings.trials} architectures"
     if stage == "deploy":
-        made = [budget for budget in settings.budget_ms if (run.deploy(budget) / "card.json").exists()]
-        return f"models for {len(made)} of {len(settings.budget_ms)} budgets"
+        budgets = run.budgets_ms(settings)
+        made = [budget for budget in budgets if (run.deploy(budget) / "card.json").exists()]
+        return f"models for {len(made)} of {len(budgets)} budgets" if budgets else ""
     return ""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from nassuite.latency.choice import fastest
+from nassuite.report.runs_text import answers
 from nassuite.terminal import console
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from nassuite.pruning_result import Pruned
     from nassuite.quantizing import Quantized
     from nassuite.report.comparison import Comparison
+    from nassuite.report.runs import RunComparison
     from nassuite.sensitivity import Point
     from nassuite.training import Trained
 
@@ -289,6 +291,18 @@ def print_comparison(comparison: Comparison, folder: Path) -> None:
     out.print(table)
     out.print("* on the front of validation accuracy and latency")
     out.print(f"report {folder / 'report.md'}")
+
+
+def print_run_comparison(comparison: RunComparison) -> None:
+    """The answer under each budget, and what to be careful about."""
+    out = console()
+    for answer in answers(comparison):
+        out.print(answer.title, style="bold")
+        for label, value, words in answer.facts:
+            out.print(f"  {label} {value}" + (f", {words}" if words else ""))
+        out.print(f"  {answer.verdict}")
+    for remark in comparison.remarks:
+        out.print(f"note: {remark}")
 
 
 def _millions(value: float) -> str:

@@ -8,8 +8,9 @@ from torch import nn
 
 from nassuite import costing
 from nassuite.cli import main
-from nassuite.costing import network_cost
+from nassuite.costing import network_cost, part_times
 from nassuite.latency.cost import cost
+from nassuite.latency.target import Target
 from nassuite.onnx_export import export_onnx
 
 
@@ -49,6 +50,24 @@ def test_a_factory_is_counted_timed_and_told_what_it_breaks(quick, tmp_path, cap
     assert sum(row["ms"] or 0.0 for row in found["rows"]) == pytest.approx(
         sum(kernel["ms"] for kernel in found["profile"]["kernels"] if kernel["operator"] is not None)
     )
+
+
+def test_the_time_of_a_file_is_led_back_to_its_modules(quick, tmp_path):
+    path = tmp_path / "model.onnx"
+    export_onnx(small(7), path, input_shape=(3, 16, 16), check=False)
+    found = part_times(path, ["0", "5", "nothing"], Target())
+    spent = {part["name"]: part["ms"] for part in found["parts"]}
+    assert list(spent) == ["0", "5", "nothing"]
+    assert spent["0"] > 0
+    assert spent["5"] > 0
+    assert spent["nothing"] == 0
+    assert sum(spent.values()) < found["total_ms"]
+    assert found["runs"] >= 20
+
+
+def test_what_runs_elsewhere_is_not_profiled_here(tmp_path):
+    elsewhere = Target.elsewhere({**Target().describe(), "host": "phone"})
+    assert part_times(tmp_path / "absent.onnx", ["stem"], elsewhere) is None
 
 
 def test_a_file_is_counted_without_its_module(quick, tmp_path, capsys):

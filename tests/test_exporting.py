@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 
 import numpy as np
 import onnx
@@ -200,10 +199,19 @@ def test_a_converter_that_is_not_there_is_named(monkeypatch, tmp_path):
         export(NAME, size=32, out=tmp_path / "out", format="coreml")
 
 
-@pytest.mark.skipif("openvino" not in sys.modules and not nassuite.formats.importlib.util.find_spec("openvino"),
-                    reason="openvino is not installed")  # fmt: skip
-def test_openvino_agrees_at_every_batch_size(training, tmp_path):
-    exported = export(training[0], out=tmp_path / "out", format="openvino")
-    assert exported.parity["openvino"].top1_agreement == 1.0
-    assert exported.parity["openvino"].max_abs_diff < 1e-4
-    assert {"model.bin", "model.xml"} <= set(card_of(tmp_path / "out")["hashes"])
+@pytest.mark.parametrize("name", ["openvino", "executorch"])
+def test_a_converters_file_agrees_at_every_batch_size(training, tmp_path, name):
+    pytest.importorskip(name)
+    exported = export(training[0], out=tmp_path / "out", format=name)
+    assert exported.parity[name].top1_agreement == 1.0
+    assert exported.parity[name].max_abs_diff < 1e-4
+    assert set(nassuite.formats.FORMATS[name].files) <= set(card_of(tmp_path / "out")["hashes"])
+
+
+def test_executorch_runs_more_images_than_it_takes_at_once(training, tmp_path):
+    pytest.importorskip("executorch")
+    export(training[0], out=tmp_path / "out", format="executorch")
+    images = torch.rand(70, 1, 24, 24)
+    logits = nassuite.formats.FORMATS["executorch"].run(tmp_path / "out", images.numpy())
+    with torch.no_grad():
+        assert np.abs(logits - training[1](images).numpy()).max() < 1e-4

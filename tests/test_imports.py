@@ -14,7 +14,7 @@ ROOT = Path(nassuite.__file__).parent
 
 ORDER = [
     {"errors"},
-    {"storage_url"},
+    {"storage_url", "time_shares"},
     {"spec", "records", "progress", "resources"},
     {"space"},
     {"space_file", "settings"},
@@ -39,10 +39,10 @@ ORDER = [
     {"onnx_source"},
     {"pruning_result"},
     {"training", "pruning", "exporting", "quantizing"},
-    {"comparing", "prune_api", "sensitivity", "distilling"},
+    {"comparing", "comparing_runs", "prune_api", "sensitivity", "distilling"},
     {"flow"},
-    {"stages"},
-    {"exploring", "hand_over", "auditing"},
+    {"stages", "refining"},
+    {"exploring", "hand_over", "auditing", "starting", "pacing"},
     {"study", "joining"},
     {"supernet_training"},
     {"terminal"},
@@ -55,7 +55,7 @@ ORDER = [
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 HEAVY = ("torch", "sklearn", "matplotlib", "onnxruntime", "onnx", "optuna", "torch_pruning", "PIL", "scipy")
 WITHOUT_TORCH = (
-    "spec", "space", "space_file", "records", "settings", "latency.target", "latency.certificate",
+    "spec", "space", "space_file", "records", "settings", "time_shares", "latency.target", "latency.certificate",
     "search.driver", "search.finalists", "report.content", "run_directory",
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nassuite.errors import InputError
 from nassuite.resources import shipped_names
 from nassuite.settings import (
+    LIMITS,
     SUPERNET_SETTINGS,
     Settings,
     flag,
@@ -49,6 +50,18 @@ from nassuite.settings import (
         ({"predicted_confidence": math.nan}, "--predicted-confidence nan: expected 0.5 or more"),
         ({"lr": math.nan}, "--lr nan"),
         ({"lr": 0.0}, "--lr 0"),
+        ({"max_params": 0}, "--max-params 0: expected a positive number"),
+        ({"max_size_mb": math.nan}, "--max-size-mb nan: expected a positive number"),
+        ({"max_memory_mb": -1.0}, "--max-memory-mb -1: expected a positive number"),
+        ({"minimise": "time"}, "--minimise 'time': expected one of params, macs, memory, size"),
+        ({"refine": "netadapt", "target": "rpi4"}, "--target rpi4 is measured by hand, --refine netadapt measures"),
+        ({"time_limit": "soon"}, "--time-limit soon: expected a duration such as 45s"),
+        ({"objective": "speed"}, "--objective 'speed': expected one of budget, pareto, mnas"),
+        ({"objective": "pareto", "budget_ms": (5.0,)}, "--objective pareto looks for the whole front: leave out"),
+        ({"objective": "pareto", "predicted_confidence": 0.9}, "--predicted-confidence is about keeping a budget"),
+        ({"objective": "mnas", "predicted_confidence": 0.9}, "--predicted-confidence is about keeping a budget"),
+        ({"objective": "mnas", "minimise": "macs"}, "--objective mnas weighs accuracy and latency alone"),
+        ({"minimise": "size", "sampler": "guided"}, "--minimise is a third objective, --sampler guided takes two"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_one_line(wrong, message):
@@ -123,13 +136,18 @@ def test_every_setting_has_a_type_a_flag_and_a_help():
     assert set(SUPERNET_SETTINGS) <= set(types)
 
 
+OPTIONAL = (
+    "train_images", "baselines", "precision", "target", "predicted_confidence", "minimise", "time_limit",
+    "refine", *LIMITS,
+)  # fmt: skip
+"""Settings that may stay None."""
+
+
 @given(st.integers(2, 10**6), st.integers(8, 512))
 def test_everything_is_resolved_and_what_was_given_stays(images, size):
     resolved = Settings(epochs=3, space="mine").resolved(images=images, size=size, device="cpu")
     assert None not in {
-        getattr(resolved, f.name)
-        for f in dataclasses.fields(resolved)
-        if f.name not in ("train_images", "baselines", "precision", "target", "predicted_confidence")
+        getattr(resolved, f.name) for f in dataclasses.fields(resolved) if f.name not in OPTIONAL
     }
     assert (resolved.epochs, resolved.space, resolved.size) == (3, "mine", size)
     assert Settings().resolved(images=images, size=size, device="cpu").space == (

@@ -214,6 +214,18 @@ def test_the_report_is_valid_and_tells_misses_first(tiny_run):
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_the_report_tells_where_the_time_goes_and_what_was_pruned(tiny_run, card):
+    deployment = read_report(tiny_run.run / "report").deployed[0]
+    times = deployment.times
+    assert [name for name, _ in times.parts] == [cost.name for cost in deployment.costs]
+    assert all(ms > 0 for _, ms in times.parts)
+    assert sum(ms for _, ms in times.parts) <= times.total_ms
+    assert times.variant == next(row["name"] for row in card["variants"] if row["chosen"])
+    cut = {layer["layer"]: (layer["before"], layer["after"]) for layer in card["prune"]["pruned"]}
+    assert {c.layer: (c.before, c.after) for c in deployment.cuts if not c.reason} == cut
+    assert {c.layer for c in deployment.cuts if c.reason} == {c["layer"] for c in card["prune"]["kept"]}
+
+
 def test_status_and_settings_of_the_run_are_in_its_study_file(tiny_run):
     found, facts = RunDirectory(tiny_run.run).read_settings()
     assert found.budget_ms == (LOOSE_MS, TIGHT_MS, IMPOSSIBLE_MS)

@@ -20,6 +20,7 @@ from nassuite.cli import (
     latency,
     prune,
     quantize,
+    report,
     search,
     train,
     train_supernet,
@@ -91,15 +92,8 @@ def make_parser() -> argparse.ArgumentParser:
     latency.add(commands)
     cost.add(commands)
     audit.add(commands)
+    report.add(commands)
     completion.add(commands, make_parser)
-
-    report = commands.add_parser("report", help="draw a run's report again from its records")
-    report.add_argument("run_folder", metavar="RUN", type=Path)
-    report.add_argument("--out", type=Path, help="folder for the report (default: RUN/report)")
-    report.add_argument(
-        "--baselines", type=Path, metavar="DIR", help="folder of a zoo compare on the same images"
-    )
-    report.set_defaults(run=_report)
 
     status = commands.add_parser("status", help="say what of a run is done and what is left")
     status.add_argument("run_folder", metavar="RUN", type=Path)
@@ -116,21 +110,6 @@ def make_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--data", default="digits", help="data to look for")
     doctor.set_defaults(run=_doctor)
     return parser
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    from nassuite.report import read_report, write_report
-    from nassuite.report.comparison import read_comparison, with_baselines
-    from nassuite.run_directory import RunDirectory
-
-    run = RunDirectory(arguments.run_folder)
-    folder = run.report if run.report.is_dir() else run.root
-    content = read_report(folder)
-    if arguments.baselines:
-        content = with_baselines(content, read_comparison(arguments.baselines))
-    for path in write_report(content, arguments.out or folder):
-        print(path)
-    return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:

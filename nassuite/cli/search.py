@@ -11,7 +11,7 @@ from typing import Any
 from nassuite.cli.parser import EXIT_MISSED, add_settings, given_settings
 from nassuite.errors import InputError
 from nassuite.progress import Progress
-from nassuite.settings import SUPERNET_SETTINGS, Settings, flag, load_study
+from nassuite.settings import SHARED_SETTINGS, SUPERNET_SETTINGS, Settings, check_budgets, flag, load_study
 
 
 def add(commands: Any) -> None:
@@ -32,6 +32,10 @@ def add(commands: Any) -> None:
         "--from", dest="reuse", type=Path, metavar="RUN", help="reuse RUN's supernet and latency samples"
     )
     search.add_argument(
+        "--init", type=Path, metavar="RUN",
+        help="begin with the weights of RUN's supernet, of the same space; other classes get a new head",
+    )  # fmt: skip
+    search.add_argument(
         "--no-latency-cache", action="store_true",
         help="measure every architecture for the predictor anew, also those that earlier runs measured here",
     )  # fmt: skip
@@ -42,7 +46,9 @@ def _search(arguments: argparse.Namespace) -> int:
     given = given_settings(arguments, Settings)
     if arguments.resume is not None:
         extra = [flag(name) for name in given if name != "budget_ms"]
-        others = {"--out": arguments.out, "--from": arguments.reuse, "--study": arguments.study}
+        others = {
+            "--out": arguments.out, "--from": arguments.reuse, "--init": arguments.init, "--study": arguments.study
+        }  # fmt: skip
         extra += [name for name, value in others.items() if value is not None]
         if extra:
             raise InputError(f"--resume goes on with the run's own settings: leave out {', '.join(extra)}")
@@ -50,8 +56,7 @@ def _search(arguments: argparse.Namespace) -> int:
     else:
         wanted = (load_study(arguments.study) if arguments.study else {}) | given
         settings = Settings(**(_inherited(arguments.reuse, wanted) | wanted))
-        if not settings.budget_ms:
-            raise InputError("no latency budget: give --budget-ms, for instance --budget-ms 20")
+        check_budgets(settings)
         out = arguments.out or default_run_folder(settings)
     arguments.started, arguments.progress = out, Progress()
 
@@ -61,7 +66,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from nassuite.terminal import print_outcome
 
     outcome = search(
-        settings, out=out, resume=arguments.resume is not None, reuse=arguments.reuse,
+        settings, out=out, resume=arguments.resume is not None, reuse=arguments.reuse, init=arguments.init,
         command=["nassuite", *arguments.command_line], expected_budgets=given.get("budget_ms"),
         meter=measure if arguments.no_latency_cache else CachedMeter(measure, progress=arguments.progress),
         progress=arguments.progress,
@@ -71,7 +76,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _inherited(reuse: Path | None, wanted: dict[str, Any]) -> dict[str, Any]:
-    """A run that reuses another has its settings, but for the budgets; those of the supernet cannot change."""
+    """A run that reuses another has its settings, but for its aim; those of the supernet cannot change."""
     if reuse is None:
         return {}
     from nassuite.run_directory import RunDirectory
@@ -84,11 +89,14 @@ def _inherited(reuse: Path | None, wanted: dict[str, Any]) -> dict[str, Any]:
                 f"{flag(name)} {wanted[name]}: the supernet of --from {reuse} was trained with {theirs}; leave it "
                 "out, or start a run without --from"
             )
-    return {k: v for k, v in dataclasses.asdict(settings).items() if k != "budget_ms"}
+    own = ["budget_ms", "objective", "time_limit"]
+    if wanted.get("time_limit"):
+        own += SHARED_SETTINGS  # theirs were not given, or for another time
+    return {k: v for k, v in dataclasses.asdict(settings).items() if k not in own}
 
 
 def default_run_folder(settings: Settings) -> Path:
     kind, _, folder = settings.data.partition(":")
     name = Path(folder).resolve().name if kind == "folder" and folder else kind
-    budgets = "-".join(f"{budget:g}" for budget in settings.budget_ms)
-    return Path("runs") / f"{name or kind}-{budgets}ms-{time.strftime('%Y%m%d-%H%M%S')}"
+    aim = "-".join(f"{budget:g}" for budget in settings.budget_ms) + "ms" if settings.budget_ms else "pareto"
+    return Path("runs") / f"{name or kind}-{aim}-{time.strftime('%Y%m%d-%H%M%S')}"

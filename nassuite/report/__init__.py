@@ -6,32 +6,26 @@ import json
 from pathlib import Path
 
 from nassuite.errors import InputError
-from nassuite.records import read_json, write_bytes, write_json, write_text
+from nassuite.records import read_json
 from nassuite.report.content import ReportContent
+from nassuite.report.files import RECORDS, write_files
 
 __all__ = ["ReportContent", "read_report", "write_report"]
 
-RECORDS = "records.json"
-
 
 def write_report(content: ReportContent, folder: Path) -> list[Path]:
-    """Writes ``index.html``, ``report.md``, ``pareto.svg``, ``pareto.png`` and ``records.json``.
+    """Writes ``index.html``, ``report.md``, ``pareto.svg``, ``pareto.png`` and ``records.json``; returns the paths.
 
-    Each is written whole or not at all, and the same content gives the same bytes. ``records.json``
-    is the first, so that a report cut short can be drawn again. Returns the paths.
+    The same content gives the same bytes.
     """
-    from nassuite.report.figures import pareto_figure
+    from nassuite.report.front import build_front
     from nassuite.report.html import page
     from nassuite.report.markdown import markdown
 
-    folder = Path(folder)
-    write_json(folder / RECORDS, content.to_json())
-    svg, png = pareto_figure(content)
-    write_bytes(folder / "pareto.svg", svg)
-    write_bytes(folder / "pareto.png", png)
-    write_text(folder / "report.md", markdown(content))
-    write_text(folder / "index.html", page(content))
-    return [folder / name for name in ("index.html", "report.md", "pareto.svg", "pareto.png", RECORDS)]
+    return write_files(
+        Path(folder), records=content.to_json(), chart=build_front(content).chart, markdown=markdown(content),
+        page=page(content),
+    )  # fmt: skip
 
 
 def read_report(folder: Path) -> ReportContent:

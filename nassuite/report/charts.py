@@ -4,47 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nassuite.report.content import Epoch, History, PredictorFacts, RankingFacts, ReportContent
-from nassuite.report.front import STYLES, Front, Mark, axis_titles
+from nassuite.report.chart import Chart, Mark
+from nassuite.report.content import Epoch, History, PredictorFacts
+from nassuite.report.evidence import RankingFacts
+from nassuite.report.front import STYLES
 from nassuite.report.markup import Markup, element, join
 from nassuite.report.placement import budget_boxes, place_labels
 from nassuite.report.plot import MARKERS, Axis, Plot, Point
-from nassuite.report.words import METRICS, budget, milliseconds, percent
+from nassuite.report.scale import linear
+from nassuite.report.words import METRICS, milliseconds, percent
 
 SMALL = (440, 300)
 WIDE = (1000, 520)
 NARROW = (360, 400)
+ROOMY = 600  # pixels: from here on every mark has its label
 BAND = 0.10  # the predictor's band, relative to the measured latency
 
 
-def pareto_chart(front: Front, content: ReportContent, *, width: int, height: int, class_: str) -> Markup:
-    """Accuracy against latency. Only front, finalists, deployed and baselines are reached by keyboard."""
-    x_title, y_title = axis_titles(content)
-    roomy = width >= 600
+def pareto_chart(chart: Chart, *, width: int, height: int, class_: str) -> Markup:
+    """Accuracy against latency. The faint marks are not reached by keyboard."""
+    roomy = width >= ROOMY
+    x_title, y_title = chart.titles if roomy else chart.short_titles
     plot = Plot(
         width,
         height,
-        Axis(x_title if roomy else "latency, ms", front.latency_limits_ms),
-        Axis(
-            y_title if roomy else f"validation {METRICS[content.metric]}, %",
-            front.accuracy_limits,
-            _hundred,
-            (0.0, 1.0),
-        ),
+        Axis(x_title + chart.scale_words, chart.latency),
+        Axis(y_title, chart.accuracy, _hundred, (0.0, 1.0)),
     )
-    dominated = [m for m in front.marks if m.kind == "dominated"]
-    firm = [m for m in front.marks if m.kind != "dominated"]
-    parts = [plot.frame(), *(_mark(plot, m, reach=False) for m in dominated)]
-    parts += [_budget_line(plot, b) for b in content.budgets_ms if plot.x_axis.limits[1] >= b]
-    if front.steps:
-        end = (front.latency_limits_ms[1], front.steps[-1][1])
-        parts.append(plot.steps([*front.steps, end], "k-front steps"))
-    parts += [_mark(plot, m, reach=True) for m in firm]
-    parts += _labels(plot, firm, content.budgets_ms)
-    return plot.drawing(*parts, label=front.summary, role="group", class_=class_)
+    faint = [_mark(plot, chart, mark) for mark in chart.marks if mark.faint]
+    parts = [plot.frame(), *faint, *(_limit_line(plot, *limit) for limit in chart.limits)]
+    for stairs in chart.stairs:
+        end = (chart.latency.limits[1], stairs.corners[-1][1])
+        parts.append(plot.steps([*stairs.corners, end], f"k-{stairs.kind} steps"))
+    parts += [_mark(plot, chart, mark) for mark in chart.firm]
+    parts += _labels(plot, chart)
+    return plot.drawing(*parts, label=chart.summary, role="group", class_=class_)
 
 
-def legend(front: Front) -> Markup:
+def legend(chart: Chart) -> Markup:
     """The keys of the markers in use, as a list that wraps."""
     items = [
         element(
@@ -53,16 +50,16 @@ def legend(front: Front) -> Markup:
                 "svg",
                 element(
                     "path",
-                    class_=_mark_class(kind),
-                    d=MARKERS[STYLES[kind].marker],
+                    class_=_mark_class(kind, chart),
+                    d=MARKERS[chart.styles[kind].marker],
                     transform="translate(8 8)",
                 ),
                 viewBox="0 0 16 16",
                 aria_hidden="true",
             ),
-            STYLES[kind].legend,
+            chart.styles[kind].legend,
         )
-        for kind in front.kinds
+        for kind in chart.kinds
     ]
     return element("ul", *items, class_="legend")
 
@@ -72,8 +69,8 @@ def predictor_chart(facts: PredictorFacts) -> Markup:
     values = [value for point in facts.points for value in point] or [0.0, 1.0]
     reach = max(values) * 1.08 or 1.0
     low = max(0.0, min(values) - 0.08 * reach)
-    limits = (low, reach)
-    plot = Plot(*SMALL, Axis("predicted, ms", limits), Axis("measured, ms", limits))
+    scale = linear(low, reach)
+    plot = Plot(*SMALL, Axis("predicted, ms", scale), Axis("measured, ms", scale))
     above, below = 1 - BAND, 1 + BAND  # an error is relative to the measured latency
     band = [(low, low / above), (reach * above, reach), (reach, reach)]
     band += [(reach, reach / below), (low * below, low), (low, low)]
@@ -98,12 +95,14 @@ def predictor_chart(facts: PredictorFacts) -> Markup:
 
 def ranking_chart(facts: RankingFacts) -> Markup:
     """Inherited accuracy against that of the same architectures trained from scratch."""
-    x_limits = _padded([point.inherited for point in facts.points])
-    y_limits = _padded([point.scratch for point in facts.points])
+    inherited, scratch = (
+        linear(*_padded([getattr(point, name) for point in facts.points]))
+        for name in ("inherited", "scratch")
+    )
     plot = Plot(
         *SMALL,
-        Axis("inherited, %", x_limits, _hundred, (0.0, 1.0)),
-        Axis("trained from scratch, %", y_limits, _hundred, (0.0, 1.0)),
+        Axis("inherited, %", inherited, _hundred, (0.0, 1.0)),
+        Axis("trained from scratch, %", scratch, _hundred, (0.0, 1.0)),
     )
     dots = [
         plot.marker(
@@ -124,8 +123,8 @@ def history_chart(history: History) -> Markup:
     floor = low - 0.1 * (top - low) if top > low else 0.0
     plot = Plot(
         *SMALL,
-        Axis("distinct evaluations", (0.0, max(1.0, float(last[0])))),
-        Axis("hypervolume, ms × accuracy", (max(0.0, floor), top * 1.0 + 0.06 * (top - floor))),
+        Axis("distinct evaluations", linear(0.0, max(1.0, float(last[0])))),
+        Axis("hypervolume, ms × accuracy", linear(max(0.0, floor), top + 0.06 * (top - floor))),
     )
     line = [plot.steps([(float(n), v) for n, v in history.points], "k-front line")] if history.points else []
     label = f"Hypervolume reached {last[1]:.4g} after {last[0]} distinct evaluations."
@@ -142,40 +141,40 @@ def accuracy_chart(epochs: Sequence[Epoch], metric: str) -> Markup | None:
     plot = Plot(
         *SMALL,
         _epochs(epochs),
-        Axis(f"validation {METRICS[metric]}, %", (max(0.0, low), high), _hundred, (0.0, 1.0)),
+        Axis(f"validation {METRICS[metric]}, %", linear(max(0.0, low), high), _hundred, (0.0, 1.0)),
     )
     parts = [plot.frame()]
-    for points, name, kind in ((largest, "largest", "front"), (smallest, "smallest", "fp32")):
-        parts += _named_line(plot, points, name, kind)
+    for points, name, kind, below in ((largest, "largest", "front", -10), (smallest, "smallest", "fp32", 18)):
+        parts += _named_line(plot, points, name, kind, below=below)
     return plot.drawing(*parts, label="Validation accuracy of the largest and smallest subnet by epoch.")
 
 
 def loss_chart(epochs: Sequence[Epoch]) -> Markup:
     low, high = _padded([e.loss for e in epochs])
-    plot = Plot(*SMALL, _epochs(epochs), Axis("training loss", (max(0.0, low), high)))
+    plot = Plot(*SMALL, _epochs(epochs), Axis("training loss", linear(max(0.0, low), high)))
     line = plot.line([(float(e.epoch), e.loss) for e in epochs], "k-front line")
     return plot.drawing(plot.frame(), line, label=f"Training loss, last {epochs[-1].loss:.3f}.")
 
 
-def _mark(plot: Plot, mark: Mark, *, reach: bool) -> Markup:
+def _mark(plot: Plot, chart: Chart, mark: Mark) -> Markup:
     return plot.marker(
-        STYLES[mark.kind].marker,
-        (mark.latency_ms, mark.accuracy),
-        class_=_mark_class(mark.kind) + (" chosen" if mark.chosen else ""),
+        chart.styles[mark.kind].marker,
+        (mark.latency, mark.accuracy),
+        class_=_mark_class(mark.kind, chart) + (" chosen" if mark.chosen else ""),
         detail=mark.detail,
-        reach=reach,
+        reach=not mark.faint,
     )
 
 
-def _mark_class(kind: str) -> str:
-    return f"mark k-{kind}" + ("" if STYLES[kind].filled else " open")
+def _mark_class(kind: str, chart: Chart) -> str:
+    return f"mark k-{kind}" + ("" if chart.styles[kind].filled else " open")
 
 
-def _budget_line(plot: Plot, budget_ms: float) -> Markup:
-    at = plot.x(budget_ms)
+def _limit_line(plot: Plot, latency: float, name: str) -> Markup:
+    at = plot.x(latency)
     label = element(
         "text",
-        f"budget {budget(budget_ms)}",
+        name,
         class_="budget-label",
         transform=f"translate({at - 5:.1f} {plot.top + 2}) rotate(-90)",
         text_anchor="end",
@@ -184,14 +183,13 @@ def _budget_line(plot: Plot, budget_ms: float) -> Markup:
     return join([line, label])
 
 
-def _labels(plot: Plot, marks: Sequence[Mark], budgets_ms: Sequence[float]) -> list[Markup]:
-    pixels = [(plot.x(m.latency_ms), plot.y(m.accuracy)) for m in marks]
+def _labels(plot: Plot, chart: Chart) -> list[Markup]:
+    marks = chart.firm
+    pixels = [(plot.x(m.latency), plot.y(m.accuracy)) for m in marks]
     frame = (plot.left, plot.top, plot.width - 2, plot.height - plot.bottom)
-    roomy = plot.width >= 600
-    names = [m.label if roomy or m.chosen else "" for m in marks]
-    places = place_labels(
-        pixels, names, frame=frame, letter=7.4, obstacles=budget_boxes(map(plot.x, budgets_ms), frame)
-    )
+    names = [m.label if plot.width >= ROOMY or m.chosen else "" for m in marks]
+    obstacles = budget_boxes([plot.x(latency) for latency, _ in chart.limits], frame)
+    places = place_labels(pixels, names, frame=frame, letter=7.4, obstacles=obstacles)
     return [
         element("text", name, class_="label", x=place.x, y=place.y, text_anchor=place.anchor)
         for name, place in zip(names, places, strict=True)
@@ -199,7 +197,7 @@ def _labels(plot: Plot, marks: Sequence[Mark], budgets_ms: Sequence[float]) -> l
     ]
 
 
-def _named_line(plot: Plot, points: list[Point], name: str, kind: str) -> list[Markup]:
+def _named_line(plot: Plot, points: list[Point], name: str, kind: str, *, below: int) -> list[Markup]:
     if not points:
         return []
     dots = [
@@ -210,13 +208,13 @@ def _named_line(plot: Plot, points: list[Point], name: str, kind: str) -> list[M
         if len(points) <= 12
     ]
     x, y = plot.x(points[-1][0]), plot.y(points[-1][1])
-    label = element("text", name, class_="label", x=x, y=y + 18, text_anchor="end")
+    label = element("text", name, class_="label", x=x, y=y + below, text_anchor="end")
     return [plot.line(points, f"k-{kind} line"), *dots, label]
 
 
 def _epochs(epochs: Sequence[Epoch]) -> Axis:
-    last = max(e.epoch for e in epochs)
-    return Axis("epoch", (float(min([0] + [e.epoch for e in epochs])), float(max(1, last))))
+    first, last = min(e.epoch for e in epochs), max(e.epoch for e in epochs)
+    return Axis("epoch", linear(float(first if first < last else first - 1), float(last)), whole=True)
 
 
 def _padded(values: list[float]) -> Point:

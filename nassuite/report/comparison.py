@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,15 @@ from typing import Any
 
 from nassuite.errors import InputError
 from nassuite.records import SCHEMA_VERSION, read_json, write_bytes, write_json, write_text
+from nassuite.report.chart import Chart, Mark, Stairs, Style
 from nassuite.report.content import Baseline, ReportContent
-from nassuite.report.placement import place_labels
+from nassuite.report.figures import pareto_figure
+from nassuite.report.files import RECORDS
+from nassuite.report.scale import broken, positive
 from nassuite.report.words import METRICS, count, duration, interval, milliseconds, percent
 from nassuite.search.pareto import pareto_front
 
 KIND = "nassuite comparison"
-RECORDS = "records.json"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def read_comparison(folder: Path) -> Comparison:
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     """Writes records.json, report.md, pareto.svg and pareto.png; returns the paths."""
     write_json(folder / RECORDS, comparison.to_json())
-    svg, png = _figure(comparison)
+    svg, png = pareto_figure(_chart(comparison))
     write_bytes(folder / "pareto.svg", svg)
     write_bytes(folder / "pareto.png", png)
     write_text(folder / "report.md", _markdown(comparison))
@@ -183,56 +184,32 @@ def _markdown(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _figure(comparison: Comparison) -> tuple[bytes, bytes]:
-    """Validation accuracy against p50, as (SVG, PNG), on white; same records, same bytes."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+_STYLES = {
+    "other": Style("#8a8f98", "#8a8f98", "circle", "another network is faster and better"),
+    "front": Style("#0072b2", "#56b4e9", "circle", "on the front"),
+}
 
-    from nassuite.report.figures import SETTINGS
 
+def _chart(comparison: Comparison) -> Chart:
+    """Validation accuracy against p50, every network named."""
     rows = sorted(comparison.rows, key=lambda row: row.p50_ms)
-    front = [row for row in rows if row.name in comparison.front]
-    with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(9, 5.5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.grid(color="#dde1e6", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.set_xlabel("latency, ms (measured p50, logarithmic)")
-        axes.set_ylabel(f"validation {METRICS[comparison.metric]}, %")
-        axes.step(
-            [row.p50_ms for row in front], [100 * row.val_accuracy for row in front], where="post",
-            color="#0072b2", linewidth=1.4, alpha=0.75,
-        )  # fmt: skip
-        for kept, colour in ((False, "#8a8f98"), (True, "#0072b2")):
-            shown = [row for row in rows if (row.name in comparison.front) is kept]
-            axes.scatter(
-                [row.p50_ms for row in shown], [100 * row.val_accuracy for row in shown],
-                color=colour, s=36, zorder=3,
-            )  # fmt: skip
-        axes.margins(0.12)
-        figure.draw_without_rendering()  # the layout must be known before labels are placed
-        figure.set_layout_engine("none")
-        points = axes.transData.transform([(row.p50_ms, 100 * row.val_accuracy) for row in rows])
-        height, dots, inside = figure.bbox.height, figure.dpi / 72, axes.bbox
-        pixels = [(float(x), float(height - y)) for x, y in points]
-        frame = (inside.x0, height - inside.y1, inside.x1, height - inside.y0)
-        places = place_labels(pixels, [row.name for row in rows], frame=frame, letter=4.6 * dots)
-        sides = {"start": "left", "middle": "center", "end": "right"}
-        for row, (x, y), place in zip(rows, pixels, places, strict=True):
-            if place:
-                axes.annotate(
-                    row.name, (row.p50_ms, 100 * row.val_accuracy), fontsize=8,
-                    xytext=((place.x - x) / dots, (y - place.y) / dots), textcoords="offset points",
-                    ha=sides[place.anchor], va="baseline",
-                )  # fmt: skip
-        svg, png = io.BytesIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
-    return svg.getvalue(), png.getvalue()
+    front = comparison.front
+    latencies = [row.p50_ms for row in rows]
+    name = METRICS[comparison.metric]
+    return Chart(
+        marks=tuple(
+            Mark(
+                "front" if row.name in front else "other", row.p50_ms, row.val_accuracy,
+                f"{row.name}: {percent(row.val_accuracy)} validation, {milliseconds(row.p50_ms)}", label=row.name,
+            )
+            for row in rows
+        ),
+        stairs=(Stairs("front", tuple((row.p50_ms, row.val_accuracy) for row in rows if row.name in front)),),
+        limits=(),
+        latency=positive(min(latencies), max(latencies)),
+        accuracy=broken([row.val_accuracy for row in rows], least=0.02, within=(0.0, 1.0)),
+        titles=("latency, ms (measured p50)", f"validation {name}, %"),
+        short_titles=("latency, ms", f"validation {name}, %"),
+        styles=_STYLES,
+        summary=f"Validation {name} against measured latency of {len(rows)} networks.",
+    )  # fmt: skip

@@ -9,12 +9,13 @@ unless the name says ``test``. Lists keep their order; no value may be NaN or in
 from __future__ import annotations
 
 import dataclasses
-import types
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from nassuite.errors import InputError
 from nassuite.records import SCHEMA_VERSION
+from nassuite.report.decoding import decode_records
+from nassuite.report.evidence import ChoiceFacts, RankingFacts
 from nassuite.spec import Arch
 
 KIND = "nassuite report"
@@ -25,7 +26,10 @@ Verdict = Literal["pass", "fail", "too noisy"]
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The images: ``train``, ``val`` and ``test`` count them; ``skipped`` names unreadable files."""
+    """The images: ``train``, ``val`` and ``test`` count them; ``skipped`` names unreadable files.
+
+    ``digest`` tells what the images, labels and splits are; empty in records from before it was kept.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -35,6 +39,7 @@ class DataFacts:
     in_chans: int
     size: int
     skipped: tuple[str, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,9 @@ class Evaluation:
     """One distinct architecture of the search, with the weights inherited from the supernet.
 
     ``arch`` is ``str(Arch)`` and ``arch_json`` its ``to_json()`` (may be left out). ``measured_ms``
-    is the p50 of the exported file, where it was measured. ``feasible`` has an entry per budget.
+    is the p50 of the exported file, where it was measured. ``feasible`` has an entry per budget. ``cost`` is what the
+    setting ``minimise`` names, where there is a third objective: params and macs as counts, memory and size in bytes,
+    predicted.
     """
 
     number: int
@@ -92,6 +99,7 @@ class Evaluation:
     feasible: tuple[bool, ...]
     measured_ms: float | None = None
     arch_json: dict[str, Any] | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,50 +137,6 @@ class PredictorFacts:
     kendall_tau: float
     points: tuple[tuple[float, float], ...]
     bound: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class RankingRow:
-    """How well something ranks architectures by their accuracy from scratch, with 95 % bootstrap intervals."""
-
-    name: str
-    n: int
-    tau: float
-    tau_interval: tuple[float, float]
-    rho: float
-    rho_interval: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class RankingPoint:
-    """One architecture of an audit: ``inherited`` and ``scratch`` are its accuracies."""
-
-    digest: str
-    arch: str
-    inherited: float
-    scratch: float
-    predicted_ms: float
-
-
-@dataclass(frozen=True)
-class RankingFacts:
-    """What ``nassuite audit`` found: ``n`` architectures, each trained for ``epochs`` on ``train_images``.
-
-    ``verdict`` is one of search.ranking.Verdict, ``reason`` says why. ``rows`` begin with the inherited accuracy.
-    ``over_macs`` is its tau less that of MACs, ``gap`` inherited less from-scratch accuracy, both with
-    low and high of the 95 % interval. ``bands`` are (from ms, to ms, n, tau within).
-    """
-
-    verdict: str
-    reason: str
-    n: int
-    epochs: int
-    train_images: int
-    rows: tuple[RankingRow, ...]
-    over_macs: tuple[float, float, float]
-    gap: tuple[float, float, float]
-    bands: tuple[tuple[float, float, int, float], ...]
-    points: tuple[RankingPoint, ...]
 
 
 @dataclass(frozen=True)
@@ -227,14 +191,40 @@ class LayerCost:
 
 
 @dataclass(frozen=True)
+class PartTimes:
+    """Where the time of one file goes, by the runtime's own profile of ``runs`` inferences.
+
+    ``parts`` are (name as in LayerCost, ms); ``total_ms`` is of all kernels, and more than they sum to by what
+    belongs to no part. The runtime does more between kernels, so p50 of the file is another number.
+    """
+
+    variant: str
+    runs: int
+    total_ms: float
+    parts: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class WidthCut:
+    """A layer's output channels before and after pruning; equal where it was left alone, for a ``reason``."""
+
+    layer: str
+    before: int
+    after: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Deployment:
-    """What a budget led to: the winner, and every file made of it."""
+    """What a budget led to: the winner, and every file made of it. ``cuts`` made the pruned ones."""
 
     budget_ms: float
     arch: str
     arch_json: dict[str, Any]
     variants: tuple[Variant, ...]
     costs: tuple[LayerCost, ...] = ()
+    times: PartTimes | None = None
+    cuts: tuple[WidthCut, ...] = ()
 
     @property
     def chosen(self) -> Variant | None:
@@ -287,6 +277,7 @@ class ReportContent:
     baselines: tuple[Baseline, ...] = ()
     training: tuple[Epoch, ...] = ()
     ranking: RankingFacts | None = None
+    choices: ChoiceFacts | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": KIND, "schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}
@@ -298,85 +289,10 @@ class ReportContent:
         Raises InputError for another kind of file, another schema version, and a field that is
         missing, unknown or of a wrong type (named by its path).
         """
-        if not isinstance(value, dict) or value.get("kind") != KIND:
-            raise InputError(f"not the records of a report: expected an object of kind '{KIND}'")
-        version = value.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise InputError(
-                f"records of schema version {version}; this nassuite reads version {SCHEMA_VERSION}: "
-                "draw the report with the version that made the run"
-            )
-        fields = {key: item for key, item in value.items() if key not in ("kind", "schema_version")}
-        content: ReportContent = _decode(cls, fields, "records")
+        content: ReportContent = decode_records(cls, value, KIND)
         for deployment in content.deployed:
             try:
                 Arch.from_json(deployment.arch_json)
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(f"records.deployed: not an architecture: {error!r}") from error
         return content
-
-
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    """``value``, made of JSON's types, as a value of ``kind``; ``where`` names it in errors."""
-    if dataclasses.is_dataclass(kind):
-        return _decode_fields(kind, value, where)
-    decoders = {
-        types.UnionType: _decode_optional,
-        Literal: _decode_literal,
-        tuple: _decode_tuple,
-        dict: _decode_dict,
-    }
-    return decoders.get(get_origin(kind), _decode_plain)(kind, value, where)
-
-
-def _decode_fields(kind: Any, value: Any, where: str) -> Any:
-    _check(value, dict, where)
-    hints = get_type_hints(kind)
-    unknown = sorted(value.keys() - hints.keys())
-    if unknown:
-        raise InputError(f"{where}: unknown field '{unknown[0]}', expected {', '.join(hints)}")
-    required = {f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING}
-    missing = sorted(required - value.keys())
-    if missing:
-        raise InputError(f"{where}: the field '{missing[0]}' is missing")
-    return kind(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
-
-
-def _decode_optional(kind: Any, value: Any, where: str) -> Any:
-    return None if value is None else _decode(get_args(kind)[0], value, where)
-
-
-def _decode_literal(kind: Any, value: Any, where: str) -> Any:
-    if value not in get_args(kind):
-        raise InputError(f"{where}: expected one of {', '.join(get_args(kind))}, got {value!r}")
-    return value
-
-
-def _decode_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
-    _check(value, (list, tuple), where)
-    arguments = get_args(kind)
-    repeated = arguments[-1] is Ellipsis
-    if not repeated and len(value) != len(arguments):
-        raise InputError(f"{where}: expected {len(arguments)} values, got {len(value)}")
-    kinds = (arguments[0],) * len(value) if repeated else arguments
-    return tuple(_decode(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-
-
-def _decode_dict(kind: Any, value: Any, where: str) -> dict[str, Any]:
-    _check(value, dict, where)
-    return {key: _decode(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
-
-
-def _decode_plain(kind: Any, value: Any, where: str) -> Any:
-    if kind is Any:
-        return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    _check(value, kind, where)
-    return value
-
-
-def _check(value: Any, kind: Any, where: str) -> None:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        expected = "list" if isinstance(kind, tuple) else kind.__name__
-        raise InputError(f"{where}: expected {expected}, got {value!r:.80}")

@@ -6,23 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nassuite.report.chart import Chart, Mark, Stairs, Style
 from nassuite.report.content import Deployment, Evaluation, Finalist, ReportContent, Variant
+from nassuite.report.scale import Scale, broken, positive
 from nassuite.report.words import METRICS, budget, count, milliseconds, percent
-from nassuite.search.pareto import pareto_front
+from nassuite.search.pareto import non_dominated, pareto_front
 
 CROWD = 1200  # dominated marks at most: a page must stay small, and more would be a blot
 MINIMISE_MAXIMISE = (False, True)  # latency down, accuracy up
-
-
-@dataclass(frozen=True)
-class Style:
-    """Colour (Okabe and Ito's palette) for light and dark paper, marker, and words for the legend."""
-
-    light: str
-    dark: str
-    marker: str
-    legend: str
-    filled: bool = True
 
 
 STYLES = {
@@ -38,41 +29,17 @@ STYLES = {
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A point of the chart. ``label`` is drawn beside it, ``detail`` shown on pointing at it."""
-
-    kind: str
-    latency_ms: float
-    accuracy: float
-    detail: str
-    label: str = ""
-    chosen: bool = False
-
-
-@dataclass(frozen=True)
 class Front:
-    """``marks`` in drawing order; ``steps`` the front's corners by latency; limits of the axes.
+    """``omitted`` counts the dominated evaluations that are not drawn: outside the axes, or too many."""
 
-    ``omitted`` counts the dominated evaluations that are not drawn, since they lie outside the
-    limits or are too many.
-    """
-
-    marks: tuple[Mark, ...]
-    steps: tuple[tuple[float, float], ...]
-    latency_limits_ms: tuple[float, float]
-    accuracy_limits: tuple[float, float]
+    chart: Chart
     omitted: int
-    summary: str
-
-    @property
-    def kinds(self) -> list[str]:
-        present = {mark.kind for mark in self.marks}
-        return [kind for kind in STYLES if kind in present]
 
 
 def pareto_evaluations(content: ReportContent) -> list[Evaluation]:
-    """The evaluations on the front of (predicted latency, accuracy), fastest first."""
-    mask = _mask(content)
+    """The evaluations on the front of (predicted latency, accuracy, what else is minimised), fastest first."""
+    costs = [(e.predicted_ms, e.accuracy, e.cost or 0.0) for e in content.evaluations]
+    mask = non_dominated(costs, maximise=(*MINIMISE_MAXIMISE, False))
     front = [e for e, kept in zip(content.evaluations, mask, strict=True) if kept]
     return sorted(front, key=lambda e: (e.predicted_ms, e.accuracy, e.number))
 
@@ -82,28 +49,29 @@ def build_front(content: ReportContent) -> Front:
         _searched(evaluation, "front" if kept else "dominated", content)
         for evaluation, kept in zip(content.evaluations, _mask(content), strict=True)
     ]
-    dominated = [mark for mark in searched if mark.kind == "dominated"]
-    front = sorted((m for m in searched if m.kind == "front"), key=lambda m: (m.latency_ms, m.accuracy))
+    dominated = [mark for mark in searched if mark.faint]
+    front = sorted((m for m in searched if not m.faint), key=lambda m: (m.latency, m.accuracy))
     firm = front + _finalists(content) + _baselines(content) + _deployed(content)
-    latencies, accuracies = _limits(firm, dominated, content.budgets_ms)
-    drawn = [m for m in dominated if _inside(m.latency_ms, latencies) and _inside(m.accuracy, accuracies)]
+    latency, accuracy = _scales(firm, dominated, content.budgets_ms)
+    drawn = [m for m in dominated if latency.holds(m.latency) and accuracy.holds(m.accuracy)]
     drawn = drawn[:: 1 + len(drawn) // CROWD]
-    return Front(
+    stairs = Stairs("front", tuple((m.latency, m.accuracy) for m in front))
+    name = METRICS[content.metric]
+    chart = Chart(
         marks=tuple(drawn + firm),
-        steps=tuple((m.latency_ms, m.accuracy) for m in front),
-        latency_limits_ms=latencies,
-        accuracy_limits=accuracies,
-        omitted=len(dominated) - len(drawn),
+        stairs=(stairs,) if front else (),
+        limits=tuple((b, f"budget {budget(b)}") for b in content.budgets_ms if b <= latency.limits[1]),
+        latency=latency,
+        accuracy=accuracy,
+        titles=(
+            f"latency, ms (searched: predicted; finalists, deployed, baselines: measured p{content.percentile})",
+            f"validation {name}, % (searched, finalists: inherited weights; deployed: trained)",
+        ),
+        short_titles=("latency, ms", f"validation {name}, %"),
+        styles=STYLES,
         summary=_summary(front, len(searched), content),
     )
-
-
-def axis_titles(content: ReportContent) -> tuple[str, str]:
-    """(latency, accuracy): which numbers are predicted and which measured, for those who read no legend."""
-    return (
-        f"latency, ms (searched: predicted; finalists, deployed, baselines: measured p{content.percentile})",
-        f"validation {METRICS[content.metric]}, % (searched, finalists: inherited weights; deployed: trained)",
-    )
+    return Front(chart, len(dominated) - len(drawn))
 
 
 def measured_at(measured: Variant | Finalist, percentile: int) -> float:
@@ -124,7 +92,7 @@ def _searched(e: Evaluation, kind: str, content: ReportContent) -> Mark:
         f"{milliseconds(e.predicted_ms)} predicted{measured} · {count(e.macs)} MACs · {count(e.params)} params · "
         + (f"within {', '.join(budget(b) for b in fits)}" if fits else "over every budget")
     )
-    return Mark(kind, e.predicted_ms, e.accuracy, detail)
+    return Mark(kind, e.predicted_ms, e.accuracy, detail, faint=kind == "dominated")
 
 
 def _finalists(content: ReportContent) -> list[Mark]:
@@ -175,28 +143,19 @@ def _baselines(content: ReportContent) -> list[Mark]:
     ]
 
 
-def _limits(
-    firm: list[Mark], dominated: list[Mark], budgets_ms: tuple[float, ...]
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Limits that hold all firm marks, the budgets, and 95 % of the dominated marks each way.
+def _scales(firm: list[Mark], dominated: list[Mark], budgets_ms: tuple[float, ...]) -> tuple[Scale, Scale]:
+    """Scales that hold all firm marks, the budgets, and 95 % of the dominated marks each way.
 
-    A budget beyond three times the slowest mark does not bind and would only squeeze the chart.
+    A budget beyond three times the slowest mark does not bind and would only squeeze the chart. Trained weights are
+    often far above inherited ones: then the empty middle is left out.
     """
-    latencies = [m.latency_ms for m in firm] or [1.0]
+    latencies = [m.latency for m in firm] or [1.0]
     accuracies = [m.accuracy for m in firm] or [0.0, 1.0]
     if dominated:
-        latencies.append(float(np.quantile([m.latency_ms for m in dominated], 0.95)))
+        latencies.append(float(np.quantile([m.latency for m in dominated], 0.95)))
         accuracies.append(float(np.quantile([m.accuracy for m in dominated], 0.05)))
     latencies += [b for b in budgets_ms if b <= 3 * max(latencies) or not firm]
-    low, high = min(latencies), max(latencies)
-    reach = (high - low) or high or 1.0
-    bottom, top = min(accuracies), max(accuracies)
-    margin = 0.08 * max(top - bottom, 0.02)
-    return (max(0.0, low - 0.06 * reach), high + 0.08 * reach), (max(0.0, bottom - margin), top + margin)
-
-
-def _inside(value: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= value <= limits[1]
+    return positive(min(latencies), max(latencies)), broken(accuracies, least=0.02, within=(0.0, 1.0))
 
 
 def _summary(front: list[Mark], searched: int, content: ReportContent) -> str:
@@ -204,10 +163,10 @@ def _summary(front: list[Mark], searched: int, content: ReportContent) -> str:
         return "No architecture was evaluated."
     first, last = front[0], front[-1]
     span = (
-        f"from {percent(first.accuracy)} at {milliseconds(first.latency_ms)} "
-        f"to {percent(last.accuracy)} at {milliseconds(last.latency_ms)}"
+        f"from {percent(first.accuracy)} at {milliseconds(first.latency)} "
+        f"to {percent(last.accuracy)} at {milliseconds(last.latency)}"
         if len(front) > 1
-        else f"one point, {percent(first.accuracy)} at {milliseconds(first.latency_ms)}"
+        else f"one point, {percent(first.accuracy)} at {milliseconds(first.latency)}"
     )
     return (
         f"Validation {METRICS[content.metric]} against latency: {searched:,} architectures searched, "

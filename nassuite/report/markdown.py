@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nassuite.report import tables
-from nassuite.report.content import RankingFacts, ReportContent
+from nassuite.report import anatomy, tables
+from nassuite.report.content import Deployment, ReportContent
 from nassuite.report.drawing import describe
+from nassuite.report.evidence import RankingFacts
 from nassuite.report.front import build_front
 from nassuite.report.words import budget
 from nassuite.spec import Arch
@@ -15,27 +16,32 @@ from nassuite.spec import Arch
 def markdown(content: ReportContent) -> str:
     """The whole text; its picture is ``pareto.svg`` beside it."""
     run = content.run
-    parts = [f"# {_plain(tables.headline(content))}", _plain(tables.lede(content))]
+    parts = [f"# {plain(tables.headline(content))}", plain(tables.lede(content))]
     if run.misses:
-        parts += ["**What this run does not reach**", _bullets(run.misses)]
+        parts += ["**What this run does not reach**", bullets(run.misses)]
     for answer in tables.answers(content):
         parts += _answer(answer)
     if run.predict:
-        parts += ["How to run it:", _fenced(run.predict, "python")]
-    summary = build_front(content).summary
-    parts += ["## Accuracy against latency", f"![{_plain(summary)}](pareto.svg)", _plain(summary)]
+        parts += ["How to run it:", fenced(run.predict, "python")]
+    if line := tables.predict_line(content):
+        parts.append(f"Or, in the run directory: {_code(line)}")
+    summary = build_front(content).chart.summary
+    parts += ["## Accuracy against latency", f"![{plain(summary)}](pareto.svg)", plain(summary)]
     if content.evaluations:
-        parts.append(_table(tables.front_table(content)))
-    parts += ["## How far to trust the predictor", _plain(tables.predictor_words(content))]
-    if content.finalists:
-        parts += ["Finalists, exported and measured:", _table(tables.finalist_table(content))]
-    if content.ranking:
-        parts += ["## How far to trust the supernet's ranking", *_ranking(content.ranking)]
-    parts += ["## How the search went", _plain(tables.history_words(content)), *_last_volume(content)]
-    parts += _deployed(content)
+        parts.append(markdown_table(tables.front_table(content)))
+    if content.baselines:
+        parts += [
+            "### Baselines under the same data and meter",
+            markdown_table(tables.baseline_table(content.baselines, content.metric)),
+        ]
+    parts += _trust(content)
+    parts += _found(content)
+    parts += [part for deployment in content.deployed for part in _built(deployment, content)]
+    if not content.deployed:
+        parts.append("No file was deployed.")
     parts += _repeat(content)
     if run.notes:
-        parts += ["## Notes", _bullets(run.notes)]
+        parts += ["## Notes", bullets(run.notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -45,14 +51,14 @@ def audit_markdown(ranking: RankingFacts) -> str:
 
 
 def _ranking(ranking: RankingFacts) -> list[str]:
-    return [_plain(tables.ranking_words(ranking)), _table(tables.ranking_table(ranking))]
+    return [plain(tables.ranking_words(ranking)), markdown_table(tables.ranking_table(ranking))]
 
 
 def _answer(answer: tables.Answer) -> list[str]:
     path = _code(answer.path) if answer.path else ""
     facts = [f"{label}: **{value}**, {remark}" for label, value, remark in answer.facts]
-    lines = [f"- {_plain(line, keep='*')}" for line in [*facts, answer.verdict]]
-    return [f"**{_plain(answer.title)}** {path}".strip(), "\n".join(lines)]
+    lines = [f"- {plain(line, keep='*')}" for line in [*facts, answer.verdict]]
+    return [f"**{plain(answer.title)}** {path}".strip(), "\n".join(lines)]
 
 
 def _last_volume(content: ReportContent) -> list[str]:
@@ -62,40 +68,68 @@ def _last_volume(content: ReportContent) -> list[str]:
     return [f"Hypervolume {volume:.4g} ms × accuracy after {evaluations:,} distinct evaluations."]
 
 
-def _deployed(content: ReportContent) -> list[str]:
-    parts = ["## Deployed files"]
-    for deployment in content.deployed:
-        arch = Arch.from_json(deployment.arch_json)
+def _trust(content: ReportContent) -> list[str]:
+    parts = ["## How far to trust it", plain(tables.predictor_words(content))]
+    if content.ranking:
+        parts += ["### The supernet's ranking", *_ranking(content.ranking)]
+    else:
+        parts.append(plain(tables.UNRANKED))
+    if content.finalists:
+        parts += ["Finalists, exported and measured:", markdown_table(tables.finalist_table(content))]
+    return parts
+
+
+def _found(content: ReportContent) -> list[str]:
+    parts = ["## How it was found", plain(tables.history_words(content)), *_last_volume(content)]
+    facts = content.choices
+    if facts:
         parts += [
-            f"### Budget {budget(deployment.budget_ms)}",
-            f"{_code(deployment.arch)}: {_plain(describe(arch))}",
-            _table(tables.variant_table(deployment, content)),
-            _bullets(f"{v.name}: {v.notes}" for v in deployment.variants if v.notes),
-            _table(tables.cost_table(deployment)) if deployment.costs else "",
+            "### Which choices matter",
+            plain(anatomy.choice_words(facts)),
+            markdown_table(anatomy.choice_table(facts)),
         ]
-    if not content.deployed:
-        parts.append("No file was deployed.")
-    if content.baselines:
+        parts += ["### What the front's architectures share", plain(anatomy.trait_words(facts))]
+        parts.append(markdown_table(anatomy.trait_table(facts)) if facts.traits else "")
+    return parts
+
+
+def _built(deployment: Deployment, content: ReportContent) -> list[str]:
+    arch = Arch.from_json(deployment.arch_json)
+    parts = [
+        f"## The winner for {budget(deployment.budget_ms)}",
+        f"{_code(deployment.arch)}: {plain(describe(arch))}",
+        markdown_table(tables.variant_table(deployment, content)),
+        bullets(f"{v.name}: {v.notes}" for v in deployment.variants if v.notes),
+        markdown_table(tables.cost_table(deployment)) if deployment.costs else "",
+    ]
+    if deployment.times:
         parts += [
-            "### Baselines under the same data and meter",
-            _table(tables.baseline_table(content.baselines, content.metric)),
+            "### Where its time goes",
+            plain(anatomy.time_words(deployment)),
+            markdown_table(anatomy.time_table(deployment)),
+        ]
+    if deployment.cuts:
+        parts += [
+            "### What pruning removed",
+            plain(anatomy.cut_words(deployment)),
+            markdown_table(anatomy.cut_table(deployment)),
         ]
     return parts
 
 
 def _repeat(content: ReportContent) -> list[str]:
-    parts = ["## How to repeat it", _fenced(content.run.command, "sh")]
+    parts = ["## How to repeat it", fenced(content.run.command, "sh")]
     for title, rows in (
         ("Settings", tables.setting_rows(content)),
         ("Host and versions", tables.host_rows(content)),
         ("Data and space", tables.data_rows(content)),
         ("Time", tables.time_rows(content)),
     ):
-        parts += [f"### {title}", _bullets(f"{key}: {value}" for key, value in rows)]
+        parts += [f"### {title}", bullets(f"{key}: {value}" for key, value in rows)]
     return parts
 
 
-def _table(table: tables.Table) -> str:
+def markdown_table(table: tables.Table) -> str:
     words = ("", *tables.WORDS, *table.header[:1])
     align = ["---" if name in words else "---:" for name in table.header]
     lines = [_row(table.header), "|" + "|".join(align) + "|", *(_row(row) for row in table.rows)]
@@ -103,14 +137,14 @@ def _table(table: tables.Table) -> str:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
+    return "| " + " | ".join(plain(cell) for cell in cells) + " |"
 
 
-def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {_plain(line)}" for line in lines)
+def bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {plain(line)}" for line in lines)
 
 
-def _fenced(code: str, language: str) -> str:
+def fenced(code: str, language: str) -> str:
     fence = "```"
     while fence in code:
         fence += "`"
@@ -121,7 +155,7 @@ def _code(value: str) -> str:
     return "`" + " ".join(value.replace("`", "'").split()) + "`"
 
 
-def _plain(value: str, *, keep: str = "") -> str:
+def plain(value: str, *, keep: str = "") -> str:
     """Text that no Markdown reader takes for markup, on one line."""
     for mark in "\\`*_|<>[]#":
         if mark not in keep:

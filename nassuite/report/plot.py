@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from nassuite.report.markup import Markup, element, join
-from nassuite.report.words import nice_ticks
+from nassuite.report.scale import Scale
 
 MARKERS = {
     "dot": "M-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0",
@@ -24,16 +24,21 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Axis:
-    """``limits`` in data units, ``write`` makes a tick's text, ticks outside ``within`` are left out."""
+    """``scale`` in data units, ``write`` makes a tick's text, ticks outside ``within`` are left
+    out, and where it is ``whole``, fractions."""
 
     title: str
-    limits: tuple[float, float]
+    scale: Scale
     write: Callable[[float], str] = "{:g}".format
     within: tuple[float, float] = (float("-inf"), float("inf"))
+    whole: bool = False
 
     def ticks(self, about: int) -> list[float]:
-        ticks = nice_ticks(*self.limits, about=about)
-        return [tick for tick in ticks if self.within[0] <= tick <= self.within[1]]
+        return [
+            tick
+            for tick in self.scale.ticks(about)
+            if self.within[0] <= tick <= self.within[1] and not (self.whole and tick % 1)
+        ]
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,13 @@ class Plot:
     bottom: int = 40
 
     def x(self, value: float) -> float:
-        low, high = self.x_axis.limits
-        return self.left + (value - low) / (high - low) * (self.width - self.left - self.right)
+        return self.left + self.x_axis.scale.place(value) * (self.width - self.left - self.right)
 
     def y(self, value: float) -> float:
-        low, high = self.y_axis.limits
-        return (
-            self.height - self.bottom - (value - low) / (high - low) * (self.height - self.top - self.bottom)
-        )
+        return self._height(self.y_axis.scale.place(value))
+
+    def _height(self, place: float) -> float:
+        return self.height - self.bottom - place * (self.height - self.top - self.bottom)
 
     def frame(self) -> Markup:
         floor, edge = self.height - self.bottom, self.width - self.right
@@ -73,9 +77,20 @@ class Plot:
             label = self.x_axis.write(tick)
             parts.append(element("text", label, class_="tick", x=at, y=floor + 17, text_anchor="middle"))
         parts.append(element("path", class_="axis", d=f"M{self.left} {floor}H{edge}"))
+        if gap := self.y_axis.scale.gap:
+            parts.append(self._break(*map(self._height, gap)))
         parts.append(element("text", self.y_axis.title, class_="title", x=2, y=14))
         x_title = element("text", self.x_axis.title, class_="title", x=edge, y=floor + 35, text_anchor="end")
         return join([*parts, x_title])
+
+    def _break(self, below: float, above: float) -> Markup:
+        """Two zigzags across the drawing: the axis goes on elsewhere."""
+        waves = (self.width - self.right - self.left) // 12
+        edges = [
+            element("path", class_="break", d=f"M{self.left} {at:.1f}" + "l6 -4l6 4" * waves)
+            for at in (below, above)
+        ]
+        return join(edges)
 
     def line(self, points: Iterable[Point], class_: str) -> Markup:
         return self._path(((self.x(x), self.y(y)) for x, y in points), class_)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from nassuite.report.chart import Style
 from nassuite.report.drawing import FAMILIES, OTHER
 from nassuite.report.front import STYLES
 
 
-def style_sheet() -> str:
-    """CSS for light and dark screens, phones and paper, with the palettes of charts and drawing."""
+def style_sheet(styles: Mapping[str, Style]) -> str:
+    """CSS for light and dark screens, phones and paper, with the palettes of the drawing and of marks in ``styles``."""
     families = {f"op-{op}": (light, dark) for op, (_, light, dark) in FAMILIES.items()}
-    kinds = {f"k-{kind}": (style.light, style.dark) for kind, style in STYLES.items()}
+    kinds = {f"k-{kind}": (style.light, style.dark) for kind, style in {**STYLES, **styles}.items()}
     colours = {"op": OTHER[1:], **families, **kinds}
     light = "".join(f".{name}{{--c:{pair[0]}}}" for name, pair in colours.items())
     dark = "".join(f".{name}{{--c:{pair[1]}}}" for name, pair in colours.items())
@@ -35,6 +38,7 @@ h1{font-size:27px;line-height:1.2;font-weight:650;letter-spacing:-.015em;margin:
 h2{font-size:18px;line-height:1.3;font-weight:650;letter-spacing:-.005em;margin:44px 0 6px;padding-top:14px;
 border-top:1px solid var(--rule)}
 h3{font-size:14px;font-weight:650;margin:22px 0 6px}
+h4{font-size:13px;font-weight:600;margin:10px 0 4px}
 p{margin:6px 0;max-width:74ch}
 .run,.lede,.remark,figcaption{color:var(--muted)}
 .run{font-size:13px;margin:0;overflow-wrap:anywhere}
@@ -81,6 +85,7 @@ figure{margin:12px 0}
 .mark.on,.mark:focus-visible{stroke:var(--ink);stroke-width:2.5;stroke-opacity:1;fill-opacity:1}
 .steps,.line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round}
 .steps{stroke-opacity:.75}
+.break{stroke:var(--muted);stroke-width:1;fill:none}
 .ideal{stroke:var(--muted);stroke-width:1;fill:none}
 .band{fill:var(--band)}
 .budget{stroke:var(--ink);stroke-width:1.2;stroke-dasharray:5 4;fill:none}
@@ -97,6 +102,10 @@ overflow-wrap:anywhere}
 .face{fill:var(--c);fill-opacity:.11}
 .edge,.share{fill:var(--c)}
 .rail{fill:var(--c);fill-opacity:.2}
+.chart .share{fill:var(--c)}
+.second{fill:var(--muted)}
+.chart .bar-name{font-size:12px}
+.chart .bar-number{font-size:12px;fill:var(--muted)}
 .flow{stroke:var(--muted);stroke-width:1.2}
 .box-title,.row-name{font-weight:600}
 .chart .box-title{font-size:11.5px}
@@ -149,7 +158,7 @@ th,td{padding-left:14px}
 body{font-size:10.5pt}
 main{max-width:none;padding:0}
 h2{margin-top:22px}h2,h3{break-after:avoid}
-figure,.answer,tr,.misses{break-inside:avoid}
+figure,.answer,tr,.misses,.variants,.traits{break-inside:avoid}
 .pick,details{display:none}
 pre{white-space:pre-wrap}
 .scroll{overflow:visible}table{font-size:8.5pt}th,td{padding-left:8px}th,td.words{white-space:normal}p{break-inside:avoid}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import optuna
 
 STUDY_NAME = "nassuite"
-DIRECTIONS = ("maximize", "minimize")
 ASKS_PER_TRIAL = 20
 """Repeats and architectures over budget cost next to nothing; this bounds how many there may be."""
 
@@ -37,32 +37,53 @@ class SearchConfig:
     budgets_ms: tuple[float, ...]
     sampler: str = "nsga2"
     seed: int = 0
+    starts: tuple[Arch, ...] = ()
+    """Tried first, behind both ends of the space in every operator."""
 
     @property
     def limit_ms(self) -> float:
-        return max(self.budgets_ms)
+        return max(self.budgets_ms, default=math.inf)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One architecture's inherited accuracy (0..1, validation) and predicted latency."""
+    """One architecture's inherited accuracy (0..1, validation) and predicted latency.
+
+    ``cost`` is what else is minimised (``--minimise``), by prediction.
+    """
 
     number: int
     arch: Arch
     accuracy: float
     latency_ms: float
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What the search asks of an architecture; accuracy is asked only where the latency is in reach."""
+    """What the search asks of an architecture; accuracy is asked only where the latency and all else is in reach.
+
+    ``excess`` names what is limited beside the latency: 0 or less where the limit is kept. ``cost`` is a third
+    objective, minimised.
+    """
 
     accuracy: Callable[[Arch], float]
     latency_ms: Callable[[Arch], float]
+    excess: Callable[[Arch], Mapping[str, float]] = lambda arch: {}
+    cost: Callable[[Arch], float] | None = None
 
 
-def open_study(journal: Path, name: str = STUDY_NAME) -> optuna.Study:
+def directions(minimised: int) -> list[optuna.study.StudyDirection]:
+    """Accuracy is maximised; ``minimised`` objectives follow, the latency first."""
+    from optuna.study import StudyDirection
+
+    return [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * minimised]
+
+
+def open_study(journal: Path, name: str = STUDY_NAME, *, minimised: int = 1) -> optuna.Study:
     """The study in a journal file, made if it is not there. Accuracy is maximised, latency minimised.
+
+    ``minimised`` objectives, the latency among them.
 
     Raises InputError for a journal that is damaged.
     """
@@ -74,7 +95,7 @@ def open_study(journal: Path, name: str = STUDY_NAME) -> optuna.Study:
         return optuna.create_study(
             storage=_storage(journal),
             study_name=name,
-            directions=DIRECTIONS,
+            directions=directions(minimised),
             sampler=make_sampler("random", 0),
             load_if_exists=True,
         )
@@ -169,7 +190,7 @@ def run_trials(
 def evaluations(study: optuna.Study, space: Space) -> list[Evaluation]:
     """Distinct evaluated architectures in the order in which they were finished."""
     return [
-        Evaluation(number, space.decode(t.user_attrs["genes"]), t.values[0], t.values[1])
+        Evaluation(number, space.decode(t.user_attrs["genes"]), *t.values)
         for number, t in enumerate(_evaluated(study).values())
     ]
 
@@ -210,7 +231,10 @@ def _sampler_factory(space: Space, objective: Objective, config: SearchConfig) -
     """Seed of a trial to its sampler. The guided one has no random state to lose, and keeps its plan."""
     if config.sampler != "guided":
         return lambda seed: make_sampler(config.sampler, seed)
-    guided = guided_sampler(space, objective.latency_ms, budgets_ms=config.budgets_ms, seed=config.seed)
+    guided = guided_sampler(
+        space, objective.latency_ms, budgets_ms=config.budgets_ms, seed=config.seed,
+        within=lambda arch: all(over <= 0 for over in objective.excess(arch).values()),
+    )  # fmt: skip
     return lambda seed: guided
 
 
@@ -234,7 +258,7 @@ def _run_one(worker: _Worker) -> None:
     number = len(_in_state(trials, "COMPLETE")) + len(_in_state(trials, "RUNNING"))
     seed = int.from_bytes(hashlib.sha256(f"{worker.config.seed}/{number}".encode()).digest()[:4], "big")
     study.sampler = worker.sampler(seed)
-    starts, tried = _starting_points(worker.space), claims.starts(trials)
+    starts, tried = _starting_points(worker.space, worker.config), claims.starts(trials)
     start = next((n for n in range(len(starts)) if n not in tried), None) if number < len(starts) else None
     lost = claims.lost(trials)
     if start is not None:
@@ -249,7 +273,7 @@ def _run_one(worker: _Worker) -> None:
 
 
 def _evaluate(worker: _Worker, trial: optuna.Trial) -> None:
-    study, config = worker.study, worker.config
+    study, config, objective = worker.study, worker.config, worker.objective
     genes = worker.space.canonical(suggest(trial, worker.space))
     arch = worker.space.decode(genes)
     trial.set_user_attr("digest", arch.digest)
@@ -258,23 +282,27 @@ def _evaluate(worker: _Worker, trial: optuna.Trial) -> None:
     if standing == "leave":
         claims.leave(study, trial)
         return
-    latency = worker.objective.latency_ms(arch)
-    new = standing == "evaluate" and latency <= config.limit_ms
+    latency = objective.latency_ms(arch)
+    over = dict(objective.excess(arch))
+    if math.isfinite(config.limit_ms):
+        over["latency_ms"] = latency - config.limit_ms
+    new = standing == "evaluate" and all(value <= 0 for value in over.values())
     if standing == "repeat":
         complete = _in_state(study.get_trials(deepcopy=False), "COMPLETE")
-        accuracy, latency = next(t.values for t in complete if t.user_attrs["digest"] == arch.digest)
+        values = next(t.values for t in complete if t.user_attrs["digest"] == arch.digest)
     else:
-        # Infeasible trials are compared by how far they are over the limit, so their accuracy is not asked for.
-        accuracy = worker.objective.accuracy(arch) if new else 0.0
+        # Infeasible trials are compared by how far they are over the limits, so their accuracy is not asked for.
+        values = [objective.accuracy(arch) if new else 0.0, latency]
+        values += [objective.cost(arch)] if objective.cost else []
     trial.set_user_attr("evaluated", new)
-    trial.set_constraint("latency_ms", latency - config.limit_ms)
-    study.tell(trial, [accuracy, latency], skip_if_finished=True)
+    for name, value in over.items():
+        trial.set_constraint(name, value)
+    study.tell(trial, values, skip_if_finished=True)
 
 
-def _starting_points(space: Space) -> Sequence[Genes]:
+def _starting_points(space: Space, config: SearchConfig) -> Sequence[Genes]:
     """Both ends of the space in every operator: NSGA-II then interpolates instead of feeling its way."""
-    return [
-        space.encode(space.extreme(which, operator))
-        for which in ("smallest", "largest")
-        for operator in space.operators
+    ends = [
+        space.extreme(which, operator) for which in ("smallest", "largest") for operator in space.operators
     ]
+    return [space.encode(arch) for arch in (*ends, *config.starts)]

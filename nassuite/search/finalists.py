@@ -16,12 +16,19 @@ from nassuite.spec import Arch
 REACH = 1.03
 """Architectures predicted to miss the budget by up to 3 % are measured too: the predictor may be wrong."""
 
+HEADROOM = 1.05
+MNAS_EXPONENT = -0.07
+PLACES = 3
+"""How many ``places`` has, at the most."""
+
 
 @dataclass(frozen=True, eq=False)
 class Finalist:
     """A measured architecture. ``correct`` says for each validation image whether it was right.
 
-    ``latency_ms`` is the percentile that the budget asks for, ``passes`` the certificate's verdict on it.
+    ``latency_ms`` is the percentile that the budget asks for; ``passes`` says that the certificate does and that the
+    file keeps all other limits (``exceeds`` names those that it does not). ``cost`` is what else is minimised,
+    measured.
     """
 
     evaluation: Evaluation
@@ -33,6 +40,8 @@ class Finalist:
     p50_ms: float
     p90_ms: float
     aa_ratio: float
+    cost: float | None = None
+    exceeds: tuple[str, ...] = ()
 
 
 def nominate(
@@ -41,14 +50,14 @@ def nominate(
     count: int,
     *,
     images: int,
-    macs: Callable[[Arch], float],
+    preference: Callable[[Arch], float],
     margin: float = 1.0,
 ) -> list[Evaluation]:
     """``count`` architectures in reach of the budget, the most accurate first; the fastest where none is.
 
-    Half of them are those of most MACs among all that are within one standard error of the best: what cannot
-    be told apart on ``images`` validation images is told apart by ``choose_winner``'s rule. The other half
-    are the most accurate of the rest. With a ``margin`` above 1, predictions have to be that factor under the
+    Half of them are those of most ``preference`` among all that are within one standard error of the best: what
+    cannot be told apart on ``images`` validation images is told apart by ``choose_winner``'s rule, which is
+    MACs, or less of what is minimised. The other half are the most accurate of the rest. With a ``margin`` above 1, predictions have to be that factor under the
     budget.
     """
     limit_ms = budget_ms * REACH if margin == 1.0 else budget_ms / margin
@@ -56,12 +65,17 @@ def nominate(
     if not reachable:
         return sorted(evaluations, key=lambda e: e.latency_ms)[:count]
     ranked = sorted(reachable, key=lambda e: (-e.accuracy, e.latency_ms))
-    best = ranked[0].accuracy
-    noise = math.sqrt(max(0.0, best * (1 - best)) / images)
-    close = [e for e in ranked if e.accuracy >= best - noise]
-    large = {e.number for e in sorted(close, key=lambda e: -macs(e.arch))[: count // 2]}
+    close = _close(ranked, images)
+    large = {e.number for e in sorted(close, key=lambda e: -preference(e.arch))[: count // 2]}
     others = [e.number for e in ranked if e.number not in large][: count - len(large)]
     return [e for e in ranked if e.number in large or e.number in others]
+
+
+def _close(evaluations: Sequence[Evaluation], images: int) -> list[Evaluation]:
+    """Those within one standard error of the most accurate, of ``images`` validation images."""
+    best = max(e.accuracy for e in evaluations)
+    noise = math.sqrt(max(0.0, best * (1 - best)) / images)
+    return [e for e in evaluations if e.accuracy >= best - noise]
 
 
 def front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -69,6 +83,51 @@ def front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     points = np.array([(e.accuracy, e.latency_ms) for e in evaluations]).reshape(-1, 2)
     mask = pareto_front(points, maximise=(True, False))
     return sorted((e for e, on in zip(evaluations, mask, strict=True) if on), key=lambda e: e.latency_ms)
+
+
+def knee(points: Sequence[Evaluation], last: Evaluation) -> Evaluation:
+    """Of a front: the one farthest above the line from its fastest to ``last``, in shares of the ranges (Das 1999).
+
+    The fastest, where ``last`` is no more accurate.
+    """
+    first = points[0]
+    latencies, accuracies = last.latency_ms - first.latency_ms, last.accuracy - first.accuracy
+
+    def above(e: Evaluation) -> float:
+        return (e.accuracy - first.accuracy) / accuracies - (e.latency_ms - first.latency_ms) / latencies
+
+    return max(points, key=above) if latencies > 0 and accuracies > 0 else first
+
+
+def places(evaluations: Sequence[Evaluation], *, images: int) -> dict[str, float]:
+    """Budgets in milliseconds under which the ends of the front and its knee can be deployed.
+
+    The slow end is the slowest of all that ``images`` validation images cannot tell from the most accurate: a larger
+    network gains by its own training what a supernet's weights hide. With room for what predictions are off
+    by and a certificate asks for, then rounded up to two digits.
+    """
+    points = front(evaluations)
+    last = max(_close(evaluations, images), key=lambda e: e.latency_ms)
+    found = {"fastest": points[0], "knee": knee(points, last), "most accurate": last}
+    return {name: _rounded_up(e.latency_ms * HEADROOM) for name, e in found.items()}
+
+
+def _rounded_up(value: float) -> float:
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / unit * (1 - 1e-9)) * unit:.6g}")
+
+
+def reward(accuracy: float, latency_ms: float, target_ms: float) -> float:
+    """Of MnasNet (Tan et al. 2019, section 3.1, equation 2, soft constraint): the target may be missed, at a price.
+
+    Twice the latency is worth as much as 5 % of the accuracy.
+    """
+    return accuracy * (latency_ms / target_ms) ** MNAS_EXPONENT
+
+
+def nominate_by_reward(evaluations: Sequence[Evaluation], target_ms: float, count: int) -> list[Evaluation]:
+    """The ``count`` of most reward as predicted, the best first."""
+    return sorted(evaluations, key=lambda e: -reward(e.accuracy, e.latency_ms, target_ms))[:count]
 
 
 def within_noise(better: np.ndarray, other: np.ndarray) -> bool:
@@ -86,14 +145,21 @@ def choose_winner(finalists: Sequence[Finalist]) -> Finalist | None:
     """The most accurate that passes; the one of most MACs among those that are within noise of it.
 
     Weights of a supernet are far from trained, and hide what a larger network gains by its own training:
-    where they cannot tell two apart, MACs are known to rank better than they do.
+    where they cannot tell two apart, MACs are known to rank better than they do. Where something else is
+    minimised, the user has said what decides: the least of that.
     """
     passing = [f for f in finalists if f.passes]
     if not passing:
         return None
     best = max(passing, key=lambda f: f.accuracy)
     equals = [f for f in passing if within_noise(best.correct, f.correct)]
-    return max(equals, key=lambda f: (f.macs, f.accuracy))
+    return max(equals, key=lambda f: (f.macs if f.cost is None else -f.cost, f.accuracy))
+
+
+def winner_by_reward(finalists: Sequence[Finalist], target_ms: float) -> Finalist | None:
+    """The one of most reward, as measured, among those that keep all limits."""
+    kept = [f for f in finalists if not f.exceeds]
+    return max(kept, key=lambda f: reward(f.accuracy, f.latency_ms, target_ms), default=None)
 
 
 def to_json(finalist: Finalist) -> dict[str, Any]:
@@ -109,4 +175,6 @@ def to_json(finalist: Finalist) -> dict[str, Any]:
         "p50_ms": finalist.p50_ms,
         "p90_ms": finalist.p90_ms,
         "aa_ratio": finalist.aa_ratio,
+        "cost": finalist.cost,
+        "exceeds": list(finalist.exceeds),
     }

@@ -46,7 +46,8 @@ class Hints:
     ``describe`` gives the features (F,) of a point, ``identity`` what is equal for points that mean the same.
     ``exact`` gives objectives by their number, in the study's own sign, that cost nothing to ask, so they
     are not predicted. ``budgets`` are limits of objective ``budgeted``, a minimised one: nothing over the largest
-    is proposed, and each has its share of the proposals.
+    is proposed, and each has its share of the proposals. ``within`` says whether a point keeps the study's constraints,
+    which then are not predicted.
     """
 
     describe: Callable[[Params], Array] | None = None
@@ -54,6 +55,7 @@ class Hints:
     exact: Mapping[int, Callable[[Params], float]] | None = None
     budgets: Sequence[float] = ()
     budgeted: int = 1
+    within: Callable[[Params], bool] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ class GuidedSampler(optuna.samplers.BaseSampler):
     """For studies of one or two objectives over any of Optuna's distributions.
 
     The study's constraints are predicted like objectives, and points predicted to break one are not proposed;
-    with ``hints.budgets`` these take their place. A plan depends on ``seed`` and on the trials before it only:
+    with ``hints.budgets`` or ``hints.within`` these take their place. A plan depends on ``seed`` and on the trials before it only:
     a study that was stopped and goes on makes the same trials. Raises ValueError for three objectives
     or more, and where the budgeted objective is not minimised.
     """
@@ -148,7 +150,8 @@ class _Problem:
         feasible = [t for t in trials if all(value <= 0 for value in t.constraints.values())]
         self.points = [_only(t.params, space) for t in feasible]
         self.costs = np.array([self._padded(t.values) for t in feasible]).reshape(-1, 2)
-        self.constrained = [] if hints.budgets else [t for t in trials if t.constraints]
+        told = hints.budgets or hints.within
+        self.constrained = [] if told else [t for t in trials if t.constraints]
 
     def _padded(self, values: Sequence[float]) -> list[float]:
         """Two costs; the second of a single objective is 0 for all."""
@@ -231,14 +234,15 @@ class _Problem:
         return _joined(archive, self._predicted(self._new(fresh, asked), models, constraints))
 
     def _new(self, points: Iterable[Params], asked: set[Hashable] | None = None) -> list[Params]:
-        """Those that mean something that is not in ``asked``, which then holds them too."""
+        """Those in reach that mean something that is not in ``asked``, which then holds them too."""
         asked = set(self.seen) if asked is None else asked
         found = []
         for point in points:
             identity = self.identity(point)
             if identity not in asked:
                 asked.add(identity)
-                found.append(point)
+                if self.hints.within is None or self.hints.within(_only(point, self.space)):
+                    found.append(point)
         return found
 
     def _predicted(

@@ -38,6 +38,14 @@ def pareto_front(points: ArrayLike, *, maximise: Directions) -> NDArray[np.bool_
     return on_front[inverse.reshape(-1)]
 
 
+def non_dominated(points: ArrayLike, *, maximise: tuple[bool, ...]) -> NDArray[np.bool_]:
+    """``pareto_front`` of any number of objectives: (n, k) to a mask (n,), every pair compared."""
+    array = np.asarray(points, dtype=np.float64).reshape(-1, len(maximise))
+    costs = np.where(maximise, -array, array)
+    on_front = [not ((costs <= one).all(1) & (costs < one).any(1)).any() for one in costs]
+    return np.array(on_front, dtype=np.bool_)
+
+
 def hypervolume(points: ArrayLike, reference: ArrayLike, *, maximise: Directions) -> float:
     """The area that the points (n, 2) dominate, up to ``reference`` (2,). Exact.
 

@@ -57,9 +57,14 @@ SAMPLERS: dict[str, SamplerFactory] = {
 
 
 def guided_sampler(
-    space: Space, latency_ms: Callable[[Arch], float], *, budgets_ms: Sequence[float], seed: int
+    space: Space,
+    latency_ms: Callable[[Arch], float],
+    *,
+    budgets_ms: Sequence[float],
+    seed: int,
+    within: Callable[[Arch], bool] = lambda arch: True,
 ) -> optuna.samplers.BaseSampler:
-    """Knows the space: latency is asked and not learnt, and only what an architecture is counts."""
+    """Knows the space: latency and limits are asked and not learnt, and only what an architecture is counts."""
     from nassuite.search.describe import describe_arch
     from nassuite.search.guided import GuidedSampler, Hints
 
@@ -74,6 +79,7 @@ def guided_sampler(
             identity=lambda params: arch(params).digest,
             exact={1: lambda params: latency_ms(arch(params))},
             budgets=tuple(sorted(budgets_ms)),
+            within=lambda params: within(arch(params)),
         ),
     )
 

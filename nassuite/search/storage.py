@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from nassuite.errors import InputError
-from nassuite.search.driver import DIRECTIONS
+from nassuite.search.driver import directions
 from nassuite.search.samplers import make_sampler
 from nassuite.storage_url import STORAGE_VARIABLE, with_driver, with_password, without_password
 
@@ -92,16 +92,24 @@ def _database(url: str) -> optuna.storages.BaseStorage:
 
 
 def begin_study(
-    storage: optuna.storages.BaseStorage, url: str, name: str, facts: Mapping[str, str]
+    storage: optuna.storages.BaseStorage,
+    url: str,
+    name: str,
+    facts: Mapping[str, str],
+    *,
+    minimised: int = 1,
 ) -> optuna.Study:
-    """The study of that name, made if it is not there; ``facts`` are what its workers must agree on."""
+    """The study of that name, made if it is not there; ``facts`` are what its workers must agree on.
+
+    ``minimised`` objectives, the latency among them.
+    """
     import optuna
 
     with reachable(url):
         study = optuna.create_study(
             storage=storage,
             study_name=name,
-            directions=DIRECTIONS,
+            directions=directions(minimised),
             sampler=make_sampler("random", 0),
             load_if_exists=True,
         )

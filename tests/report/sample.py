@@ -13,15 +13,17 @@ from nassuite.report.content import (
     Finalist,
     History,
     LayerCost,
+    PartTimes,
     PredictorFacts,
-    RankingFacts,
-    RankingPoint,
-    RankingRow,
     ReportContent,
     RunFacts,
     SpaceFacts,
     Variant,
+    WidthCut,
 )
+from nassuite.report.evidence import Choice, ChoiceFacts, RankingFacts, RankingPoint, RankingRow, Trait
+from nassuite.report.front import pareto_evaluations
+from nassuite.report.runs import RunComparison, RunModel, RunRecord, Searched, unit_of
 from nassuite.search.pareto import hypervolume_history
 from nassuite.spec import Arch, BlockSpec, HeadSpec, StemSpec
 
@@ -139,7 +141,10 @@ def sample_content(count=220, seed=3):
     for budget_ms, e in zip(BUDGETS_MS, winners, strict=True):
         arch = Arch.from_json(e.arch_json)
         files = variants(budget_ms, e.predicted_ms * 0.99, e.accuracy + 0.024)
-        deployed.append(Deployment(budget_ms, e.arch, e.arch_json, files, layer_costs(arch)))
+        costs = layer_costs(arch)
+        deployed.append(
+            Deployment(budget_ms, e.arch, e.arch_json, files, costs, times=part_times(costs), cuts=CUTS)
+        )
     return ReportContent(
         run=sample_run(),
         metric="top1",
@@ -163,7 +168,31 @@ def sample_content(count=220, seed=3):
             for n in range(1, 31)
         ),
         ranking=sample_ranking(),
+        choices=CHOICES,
     )  # fmt: skip
+
+
+CUTS = (
+    WidthCut("blocks.0.expand.conv", 96, 64),
+    WidthCut("blocks.1.expand.conv", 144, 96),
+    WidthCut("stem.conv", 16, 16, "no wider than 16 channels, one aligned step"),
+)
+
+
+CHOICES = ChoiceFacts(
+    n=60, n_front=7, accuracy_r2=0.22, latency_r2=0.81,
+    choices=(
+        Choice("stage 1 operator", 0.61, 0.08, 0.02, 0.01),
+        Choice("stage 3 depth", 0.03, 0.02, 0.44, 0.05),
+        Choice("stage 2 width", -0.01, 0.01, 0.002, 0.01),
+    ),
+    traits=(Trait("stage 2 operator: DWCB", 0.67, 0.36, 2.7), Trait("stage 1 depth", 1.0, 1.6, -2.4)),
+)  # fmt: skip
+
+
+def part_times(costs):
+    parts = tuple((cost.name, 1e-9 * cost.macs + 0.004) for cost in costs)
+    return PartTimes("int8", 400, 1.07 * sum(ms for _, ms in parts), parts)
 
 
 def sample_ranking(count=30):
@@ -219,6 +248,42 @@ def sample_run():
         notes=("int8 is slower than the pruned fp32 file here and was kept out of the second budget.",
                "3 trials repeated an architecture and were answered from the cache."),
         predict=PREDICT,
+    )  # fmt: skip
+
+
+def sample_comparison(runs=3):
+    """Searches of other seeds and a training, with names that are long."""
+    records = []
+    for seed in range(runs):
+        content = sample_content(count=40, seed=seed)
+        models = tuple(
+            RunModel(
+                v.name, v.path, d.arch, v.val_accuracy, v.test_accuracy, v.test_interval, v.params, v.macs,
+                chosen=v.chosen, budget_ms=d.budget_ms, p50_ms=v.p50_ms, p90_ms=v.p90_ms,
+                reference_ms=0.2 * (1 + 0.1 * seed), size_bytes=v.size_bytes, verdict=v.verdict,
+            )
+            for d in content.deployed
+            for v in d.variants
+        )  # fmt: skip
+        front = tuple(Searched(e.arch, e.predicted_ms, e.accuracy) for e in pareto_evaluations(content))
+        settings = {"seed": str(seed), "sampler": ("nsga2", "tpe")[seed % 2], "epochs": "30"}
+        records.append(
+            RunRecord(
+                f"runs/a-rather-long-name-of-a-run-{seed}", "search", content.run.command, settings,
+                "onnxruntime | 1.31.1 | 1 | 1 | worker-3 | AMD EPYC 9R14", "450dbdff0c381454", models, 4995.0,
+                BUDGETS_MS, 40, front, 0.2 * (1 + 0.1 * seed),
+            )
+        )  # fmt: skip
+    file = RunModel(
+        "trained", "model.onnx", "mobilenet_v2(width_mult=0.5)", 0.8, 0.79, (0.78, 0.8), 10**6, 10**7
+    )
+    training = RunRecord(
+        "mobilenet_v2", "training", "nassuite train mobilenet_v2", {"epochs": "8"}, "", "", (file,)
+    )
+    unit, why = unit_of(tuple(records))
+    return RunComparison(
+        "Three samplers", "nassuite compare runs/a runs/b runs/c runs/d", "top1", 50, unit, "cifar10", 10, 10_000,
+        (*records, training), (why, "Never measured, so not in the chart: mobilenet_v2; --measure measures."),
     )  # fmt: skip
 
 

@@ -1,12 +1,14 @@
 import dataclasses
+import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from sample import empty_content, sample_content
 
-from nassuite.report import read_report, write_report
+from nassuite.report import ReportContent, read_report, write_report
 from nassuite.report.html import page
 from nassuite.report.markdown import markdown
 from nassuite.report.tables import answers
@@ -105,6 +107,27 @@ def test_the_page_nests_and_its_drawings_are_well_formed(case):
             assert attributes.get("aria-label") or attributes.get("aria-hidden")
 
 
+def test_older_records_are_drawn_without_what_they_lack():
+    records = CONTENT.to_json()
+    del records["choices"], records["run"]["data"]["digest"]
+    for deployment in records["deployed"]:
+        del deployment["times"], deployment["cuts"]
+    content = ReportContent.from_json(json.loads(json.dumps(records)))
+    new = ("Which choices matter", "Where its time goes", "What pruning removed")
+    for form in (page, markdown):
+        assert all(words in form(CONTENT) for words in new)
+        assert not any(words in form(content) for words in new)
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+def test_the_committed_reports_can_be_drawn(name):
+    content = read_report(Path(__file__).parent.parent.parent / "reports" / name)
+    text = Page(page(content)).text
+    for deployment in content.deployed:
+        assert f"{100 * deployment.chosen.test_accuracy:.1f} %" in text
+        assert deployment.arch in text
+
+
 def test_the_page_asks_for_nothing_from_outside():
     source = page(CONTENT)
     for tag, attributes in Page(source).tags:
@@ -128,12 +151,10 @@ def test_the_page_answers_first():
         "cifar10, budgets 0.3 and 0.6 ms",
         "What this run does not reach",
         "Accuracy against latency",
-        "How far to trust the predictor",
-        "How the search went",
-        "Deployed files",
+        "How far to trust it",
+        "How it was found",
         "The winner for 0.3 ms",
         "The winner for 0.6 ms",
-        "Training of the supernet",
         "How to repeat it",
         "Notes",
     ]

@@ -1,4 +1,5 @@
 import multiprocessing
+import random
 import time
 from collections.abc import Callable
 from functools import cache
@@ -70,6 +71,43 @@ def test_architectures_over_the_limit_are_not_asked_for_their_accuracy(whole):
     assert not {e.arch for e in evaluations(study, TOY)} & set(over)
     # What Optuna calls feasible is what is in reach.
     assert all(trial.values[1] <= LIMIT_MS for trial in study.best_trials)
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "guided", "tpe"])
+def test_what_is_over_another_limit_is_not_evaluated(tmp_path, sampler):
+    """And what is known to keep it is tried, should chance not find any."""
+    wide = max(TOY.genes["stage1.width"])
+    least = [arch for arch in (TOY.sample(random.Random(n)) for n in range(99)) if channels(arch) == wide][:1]
+
+    def excess(arch):
+        return {"channels": float(wide - channels(arch))}
+
+    counted, study = Counted(), open_study(tmp_path / "journal")
+    settings = SearchConfig(12, (1e9,), sampler, 0, tuple(least))
+    run_trials(study, TOY, counted.objective(excess=excess), settings)
+    assert len(counted.asked) == 12
+    assert all(channels(arch) == wide for arch in counted.asked)
+    assert least[0] in counted.asked
+    assert all(TOY.decode(trial.user_attrs["genes"]) in counted.asked for trial in study.best_trials)
+
+
+def test_a_third_objective_is_asked_and_kept(tmp_path):
+    counted, study = Counted(), open_study(tmp_path / "journal", minimised=2)
+    run_trials(study, TOY, counted.objective(cost=lambda arch: float(channels(arch))), config(trials=12))
+    found = evaluations(study, TOY)
+    assert len(found) == 12
+    assert [e.cost for e in found] == [channels(e.arch) for e in found]
+    assert len(study.directions) == 3
+
+
+def test_without_a_budget_everything_is_in_reach(tmp_path):
+    counted, study = Counted(), open_study(tmp_path / "journal")
+    run_trials(study, TOY, counted.objective(), SearchConfig(12, (), "nsga2"))
+    assert len(counted.timed) == len(counted.asked) == 12
+
+
+def channels(arch) -> int:
+    return arch.blocks[-1].out_channels
 
 
 def test_the_first_trials_are_both_ends_in_every_operator(tmp_path):

@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nassuite.search.pareto import hypervolume, hypervolume_gains, hypervolume_history, pareto_front
+from nassuite.search.pareto import (
+    hypervolume,
+    hypervolume_gains,
+    hypervolume_history,
+    non_dominated,
+    pareto_front,
+)  # fmt: skip
 
 # Small integers make ties and repeats common; they also make brute-force areas exact.
 GRID = arrays(np.int64, st.tuples(st.integers(0, 25), st.just(2)), elements=st.integers(-4, 6))
@@ -33,6 +39,14 @@ def brute_force_volume(points, reference, maximise):
 @given(GRID, DIRECTIONS)
 def test_the_front_is_what_the_definition_says(points, maximise):
     assert pareto_front(points, maximise=maximise).tolist() == brute_force_front(points, maximise)
+
+
+@given(arrays(np.int64, st.tuples(st.integers(0, 15), st.just(3)), elements=st.integers(-2, 3)), DIRECTIONS)
+def test_the_front_of_three_objectives_is_what_the_definition_says(points, maximise):
+    three = (*maximise, False)
+    assert non_dominated(points, maximise=three).tolist() == brute_force_front(points, three)
+    flat = points * np.array([1, 1, 0])
+    assert (non_dominated(flat, maximise=three) == pareto_front(points[:, :2], maximise=maximise)).all()
 
 
 @given(GRID, DIRECTIONS)

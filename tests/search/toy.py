@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 from small_spaces import space_of
 
@@ -45,8 +46,8 @@ class Counted:
         self.timed: list[Arch] = []
         self.dies_at = dies_at
 
-    def objective(self) -> Objective:
-        return Objective(self._accuracy, self._latency_ms)
+    def objective(self, **more: Any) -> Objective:
+        return Objective(self._accuracy, self._latency_ms, **more)
 
     def _latency_ms(self, arch: Arch) -> float:
         self.timed.append(arch)

@@ -1,0 +1,47 @@
+"""The study of the supernet's step: what is compared is the same work."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_spaces import SIX
+
+from nassuite.nn.network import Interface
+from nassuite.nn.supernet import Supernet
+from nassuite.records import read_json
+from nassuite.train.optimiser import MaskedSGD
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies"))
+
+import training_speed as study
+
+
+def test_a_step_of_one_architecture_moves_the_supernet_as_it_moves_the_module():
+    supernet = Supernet(SIX, Interface(1, 4, (0.5,), (0.25,)))
+    arch = SIX.extreme("largest")
+    network = supernet.extract(arch).train()
+    images, labels = torch.rand(4, 1, arch.resolution, arch.resolution), torch.tensor([0, 1, 2, 3])
+    study.sandwich_step(supernet, MaskedSGD(supernet.parameters()), images, labels, [arch])
+    study.separate_steps([(network, MaskedSGD(network.parameters()))], images, labels, [arch])
+    moved = dict(supernet.extract(arch).named_parameters())
+    for name, parameter in network.named_parameters():
+        assert torch.equal(moved[name], parameter), name
+
+
+def test_ratios_are_paired_by_rounds():
+    seconds = {study.SUPERNET: [1.0, 2.0, 4.0], study.SEPARATE: [0.5, 1.0, 2.0], "other": [2.0, 4.0, 8.0]}
+    own, separate, other = study.rows_of(seconds, batch_size=64, seed=0)
+    assert own["images_per_second"] == 32
+    assert separate["ratio"] == 2.0
+    assert separate["interval"] == [2.0, 2.0]
+    assert other["ratio"] == 0.5
+
+
+def test_the_study_writes_what_it_timed(tmp_path):
+    study.main(
+        ["--space", "micro", "--batch-size", "2", "--rounds", "1", "--size", "16", "--out", str(tmp_path)]
+    )
+    rows = {row["name"]: row for row in read_json(tmp_path / "records.json")["rows"]}
+    assert rows[study.SUPERNET]["ratio"] == pytest.approx(1)
+    assert f"{rows[study.SEPARATE]['ratio']:.3f} times" in (tmp_path / "report.md").read_text()
