@@ -6,6 +6,7 @@ The public API. Names are imported when first used, so that the package itself l
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,5 +51,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'nassuite' has no attribute {name!r}")
     # Kept: importing the study also binds the package ``nassuite.search`` here, where the function is to be found.
     module, _, inner = _PUBLIC[name].partition(":")
-    globals()[name] = getattr(import_module(module), inner or name)
-    return globals()[name]
+    value = getattr(import_module(module), inner or name)
+    # Other names' modules import that package too: the function is then looked for anew.
+    if isinstance(globals().get("search"), ModuleType):
+        del globals()["search"]
+    globals()[name] = value
+    return value

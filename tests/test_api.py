@@ -9,6 +9,7 @@ import nassuite
 def test_the_function_search_is_not_hidden_by_the_package_of_that_name():
     code = (
         "import nassuite, types\n"
+        "for name in nassuite.__all__: getattr(nassuite, name)\n"
         "first, second = nassuite.search, nassuite.search\n"
         "from nassuite import search\n"
         "assert isinstance(first, types.FunctionType) and first is second is search\n"

@@ -138,7 +138,7 @@ def test_every_setting_has_a_type_a_flag_and_a_help():
 
 OPTIONAL = (
     "train_images", "baselines", "precision", "target", "predicted_confidence", "minimise", "time_limit",
-    "refine", *LIMITS,
+    "refine", "storage", *LIMITS,
 )  # fmt: skip
 """Settings that may stay None."""
 

@@ -16,7 +16,7 @@ from nassuite.data.dataset import MEMORY_BYTES
 from nassuite.data.folder import FLAT_FRACTION, TAKEN_FRACTION
 from nassuite.data.pairs import IGNORE, PairReading, Pairs, find_pairs, read_pairs
 from nassuite.data.source import SPLITS
-from nassuite.data.split import Split
+from nassuite.data.split import Split, share_of
 from nassuite.data.stratify import stratified_split
 from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
@@ -55,6 +55,7 @@ class MaskSplit(Split):
         drop_last: bool = False,
         device: torch.device | str | None = None,
         channels_last: bool = True,
+        share: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Images float32 (N, C, H, W) in 0..1 and labels int64 (N, H, W): otherwise as ``Split.batches``.
 
@@ -70,11 +71,14 @@ class MaskSplit(Split):
             chunks.pop()
         layout = torch.channels_last if channels_last else torch.contiguous_format
         for chunk in chunks:
-            rows = chunk.to(self.images.device)
+            part = share_of(len(chunk), share)
+            rows = chunk[part].to(self.images.device)
             target = rows.device if device is None else torch.device(device)
             pixels, labels = self.images[rows].to(target), self.labels[rows].to(target)
             if augment is not None and generator is not None:
-                pixels, labels = _augmented(pixels, labels, augment, generator)
+                pixels, labels = _augmented(
+                    pixels, labels, augment, generator=generator, rows=part, of=len(chunk)
+                )
             scale = torch.full((), 255.0, device=target)  # a tensor, as in Split.batches
             yield pixels.to(torch.float32, memory_format=layout).div_(scale), labels.long()
 
@@ -263,9 +267,9 @@ def _digest(read: dict[str, PairReading]) -> str:
 
 
 def _augmented(
-    pixels: Tensor, labels: Tensor, augment: Augment, generator: torch.Generator
+    pixels: Tensor, labels: Tensor, augment: Augment, *, generator: torch.Generator, rows: slice, of: int
 ) -> tuple[Tensor, Tensor]:
     together = torch.cat([pixels, labels[:, None]], 1)
-    together = replace(augment, cutout_px=0)(together, generator)
+    together = replace(augment, cutout_px=0)(together, generator, rows=rows, of=of)
     pixels, labels = together[:, :-1], together[:, -1]
-    return Augment(cutout_px=augment.cutout_px)(pixels, generator), labels
+    return Augment(cutout_px=augment.cutout_px)(pixels, generator, rows=rows, of=of), labels

@@ -114,7 +114,7 @@ class Split:
         if drop_last and len(chunks) > 1 and len(chunks[-1]) < batch_size:
             chunks.pop()
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        parts = [slice(len(c) * share[0] // share[1], len(c) * (share[0] + 1) // share[1]) for c in chunks]
+        parts = [share_of(len(chunk), share) for chunk in chunks]
         wanted = [rows[part] for rows, part in zip(chunks, parts, strict=True)]
         for chunk, part, rows, read in zip(chunks, parts, wanted, self._pixels(wanted), strict=True):
             target = read.device if device is None else torch.device(device)
@@ -131,6 +131,12 @@ class Split:
         if isinstance(held, Tensor):
             return (held[rows.to(held.device)] for rows in chunks)
         return _streamed(held, chunks)
+
+
+def share_of(count: int, share: tuple[int, int]) -> slice:
+    """Rows of part k of n, for a ``share`` (k, n); parts differ by one row at the most."""
+    part, parts = share
+    return slice(count * part // parts, count * (part + 1) // parts)
 
 
 def _streamed(stream: Stream, chunks: list[Tensor]) -> Iterator[Tensor]:

@@ -14,6 +14,7 @@ from torch import multiprocessing
 from training import Killed, Memory, noise
 
 from nassuite.data import Augment
+from nassuite.data.masks import MaskSplit
 from nassuite.errors import InputError
 from nassuite.nn.supernet import Supernet
 from nassuite.progress import Progress
@@ -188,11 +189,15 @@ def test_one_process_needs_no_team(monkeypatch):
     assert memory.saved[-1].meta["log"] == log == log_of()[0]
 
 
+MASKS = MaskSplit(torch.randint(0, 3, (44, 16, 16), dtype=torch.uint8), SPLIT.images, 3)
+
+
+@pytest.mark.parametrize("split", [SPLIT, MASKS], ids=["labels", "masks"])
 @pytest.mark.parametrize("parts", [1, 2, 3, 5])
-def test_shares_make_up_the_batch(parts):
+def test_shares_make_up_the_batch(split, parts):
     def batches(share):
         return list(
-            SPLIT.batches(
+            split.batches(
                 13, generator=torch.Generator().manual_seed(1), augment=Augment(True, 3, 5), drop_last=True,
                 share=share,
             )
@@ -200,6 +205,7 @@ def test_shares_make_up_the_batch(parts):
 
     whole = batches((0, 1))
     shares = [batches((k, parts)) for k in range(parts)]
+    assert len(whole) == 3
     for number, (images, labels) in enumerate(whole):
         assert torch.equal(torch.cat([share[number][0] for share in shares]), images)
         assert torch.equal(torch.cat([share[number][1] for share in shares]), labels)
