@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import pytest
@@ -11,7 +12,8 @@ from nassuite import comparing_runs
 from nassuite.cli import main
 from nassuite.comparing_runs import compare_runs
 from nassuite.errors import InputError
-from nassuite.records import read_json
+from nassuite.latency.target import Target
+from nassuite.records import environment, read_json
 from nassuite.report.runs import RunComparison, difference, limits, unit_of, volumes, winners
 from nassuite.report.runs_page import runs_markdown, runs_page, write_run_comparison
 from nassuite.report.runs_text import answers, difference_table, model_table, runs_chart
@@ -156,6 +158,51 @@ def test_what_the_runs_measured_serves_without_measuring(runs, capsys, tmp_path,
     assert (tmp_path / "comparison" / "index.html").is_file()
     assert main(["compare", *map(str, runs[:2]), "--title", "Two", "--out", "comparison"]) == 0
     assert (tmp_path / "comparison" / "report.md").read_text().startswith("# Two\n")
+
+
+def test_a_pruning_is_read_with_both_its_models(runs, tmp_path):
+    """Its goal in ms is a budget; the dense network is no candidate to deploy, and still a model that may win."""
+    trained = runs[2]
+    folder = tmp_path / "pruning"
+    shutil.copytree(trained, folder)
+    for name in ("train.toml", "result.json"):
+        (folder / name).unlink()
+    shutil.copy(folder / "model.onnx", folder / "dense.onnx")
+    digest = re.search(r'data_digest = "(\w+)"', (trained / "train.toml").read_text())[1]
+    (folder / "prune.toml").write_text(f'command = "nassuite prune"\ndata_digest = "{digest}"\n')
+    row = {
+        "params": 9,
+        "macs": 99,
+        "p90_ms": 2.0,
+        "ratio": 1.0,
+        "val": 0.8,
+        "test": 0.7,
+        "test_interval": [0.6, 0.8],
+    }
+    rows = [
+        row | {"name": "dense", "p50_ms": 1.0},
+        row | {"name": "pruned", "p50_ms": 0.5, "reference_ms": 0.2},
+    ]
+    value = {
+        "settings": {"target_ms": 0.6, "percentile": 50}, "models": rows, "target": Target().describe(),
+        "environment": environment(),
+    }  # fmt: skip
+    (folder / "pruning.json").write_text(json.dumps(value))
+    card = read_json(folder / "card.json")
+    (folder / "card.json").write_text(json.dumps({**card, "confusion": card["test"]["confusion"]}))
+    (folder / "certificate.json").write_text('{"verdict": "pass"}')
+    found = compare_runs([trained, folder])
+    run = found.runs[1]
+    assert (run.kind, run.budgets_ms, run.data_digest) == ("pruning", (0.6,), digest)
+    assert [(m.name, m.path, m.chosen, m.budget_ms, m.verdict) for m in run.models] == [
+        ("dense", "dense.onnx", False, None, ""), ("pruned", "model.onnx", True, 0.6, "pass"),
+    ]  # fmt: skip
+    assert (found.unit, run.models[0].reference_ms) == ("ms", None)
+    (winner,) = winners(found)
+    assert winner.best[1].name == "pruned"
+    (folder / "pruning.json").unlink()
+    with pytest.raises(InputError, match="go on with nassuite prune --resume"):
+        compare_runs([trained, folder])
 
 
 def test_what_cannot_be_compared_is_refused(runs, tmp_path, capsys):

@@ -19,7 +19,7 @@ def stratified_split(labels: np.ndarray, fractions: Sequence[float], seed: int) 
         members = rng.permutation(np.flatnonzero(labels == label))
         if len(members) <= len(fractions):
             raise ValueError(f"class {label}: {len(members)} images do not make {len(fractions) + 1} parts")
-        room = len(members) - len(fractions)  # what is left when every part has its one image
+        room = len(members) - len(parts)  # what is left when every part has its one image
         start = 0
         for number, fraction in enumerate(fractions, start=1):
             extra = min(room, max(0, round(fraction * len(members)) - 1))

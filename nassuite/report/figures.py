@@ -112,8 +112,6 @@ def _scatter(axes: Axes, chart: Chart, kind: str) -> None:
 
 
 def _label(axes: Axes, chart: Chart) -> None:
-    from matplotlib.patheffects import withStroke
-
     marks = chart.firm
     if not marks:
         return
@@ -127,12 +125,12 @@ def _label(axes: Axes, chart: Chart) -> None:
     obstacles = budget_boxes(lines, frame)
     names = [m.label for m in marks]
     places = place_labels(pixels, names, frame=frame, letter=4.9 * dots, obstacles=obstacles)
-    halo = [withStroke(linewidth=3, foreground="white")]  # a line may run below
+    ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}  # a line may run below
     sides = {"start": "left", "middle": "center", "end": "right"}
     for mark, (x, y), place in zip(marks, pixels, places, strict=True):
         if place:
             axes.annotate(
                 mark.label, (mark.latency, mark.accuracy), fontweight="bold", fontsize=8,
                 xytext=((place.x - x) / dots, (y - place.y) / dots), textcoords="offset points",
-                ha=sides[place.anchor], va="baseline", path_effects=halo,
+                ha=sides[place.anchor], va="baseline", bbox=ground,
             )  # fmt: skip

@@ -28,6 +28,10 @@ def test_every_image_is_in_one_part_and_every_part_has_every_class(
     assert all(np.array_equal(one, other) for one, other in zip(parts, again, strict=True))
 
 
+def test_the_remainder_keeps_an_image_of_a_class_of_few() -> None:
+    assert [len(part) for part in stratified_split(np.zeros(4, np.int64), [0.375, 0.375], 0)] == [1, 2, 1]
+
+
 def test_split_sizes_and_seeds() -> None:
     labels = labels_of([100, 200], 0)
     rest, val, test = stratified_split(labels, [0.1, 0.25], 0)
