@@ -16,7 +16,7 @@ from nassuite.latency.calibrate import Sample
 from nassuite.latency.certificate import certify
 from nassuite.latency.choosing import collect
 from nassuite.latency.cost import cost
-from nassuite.latency.features import layers
+from nassuite.latency.kernels import layers
 from nassuite.latency.meter import Measurement, normalised_ms
 from nassuite.metrics import score
 from nassuite.records import append_jsonl, write_json

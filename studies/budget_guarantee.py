@@ -32,7 +32,7 @@ import numpy as np
 
 from nassuite.errors import InputError
 from nassuite.flow import Flow, prepare
-from nassuite.latency.features import layers
+from nassuite.latency.kernels import layers
 from nassuite.latency.meter import Meter, measure, normalised_ms
 from nassuite.metrics import binomial_interval
 from nassuite.progress import Progress
