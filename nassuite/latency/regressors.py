@@ -14,8 +14,8 @@ from sklearn.linear_model import RidgeCV
 from nassuite.latency.features import feature_names
 
 ALPHAS = np.logspace(-4, 3, 15)
-PENALTIES = (1e-3, 1e-2, 1e-1)
-COST_FOLDS = 4
+PENALTY = 1e-3
+"""Of the costs: enough for columns that say the same to share."""
 
 Fitted = Callable[[np.ndarray], np.ndarray]
 """Features (n, F) to milliseconds (n,)."""
@@ -54,8 +54,7 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, seed: int) -> Fitted:
 def fit_costs(x: np.ndarray, y: np.ndarray, seed: int) -> Fitted:
     """Linear with coefficients that are not negative: kernels cost time, none gives any back.
 
-    That alone makes it learn from a third of the networks that the ridge needs. Its own, slight
-    ridge penalty is chosen by cross-validation.
+    That alone makes it learn from a third of the networks that the ridge needs.
     """
     used = x.std(0) > 1e-12
     scale = x[:, used].std(0)
@@ -64,24 +63,13 @@ def fit_costs(x: np.ndarray, y: np.ndarray, seed: int) -> Fitted:
         return np.hstack([q[:, used] / scale, np.ones((len(q), 1))])
 
     rows = columns(x) / y[:, None]  # by relative error, the target is 1
-    fold = np.random.default_rng(seed).permutation(np.arange(len(y)) % COST_FOLDS)
-    misses = []
-    for penalty in PENALTIES:
-        parts = [fold == number for number in range(COST_FOLDS)]
-        misses.append(sum(np.sum((rows[p] @ _nonnegative(rows[~p], penalty) - 1) ** 2) for p in parts))
-    costs = _nonnegative(rows, PENALTIES[int(np.argmin(misses))])
+    penalties = np.full(rows.shape[1], math.sqrt(PENALTY))
+    penalties[-1] = 0.0  # the constant's
+    stacked = np.vstack([rows, np.diag(penalties)])
+    target = np.concatenate([np.ones(len(rows)), np.zeros(len(penalties))])
+    costs, _ = nnls(stacked, target, maxiter=100 * len(penalties))
     floor = y.min() / 4
     return lambda q: np.maximum(columns(q) @ costs, floor)
-
-
-def _nonnegative(rows: np.ndarray, penalty: float) -> np.ndarray:
-    """Least squares of ``rows @ costs`` and 1 over costs (F,) >= 0; the last, a constant, without penalty."""
-    weights = np.full(rows.shape[1], math.sqrt(penalty))
-    weights[-1] = 0.0
-    stacked = np.vstack([rows, np.diag(weights)])
-    target = np.concatenate([np.ones(len(rows)), np.zeros(len(weights))])
-    found, _ = nnls(stacked, target, maxiter=100 * rows.shape[1])
-    return found
 
 
 def fit_macs(x: np.ndarray, y: np.ndarray, seed: int) -> Fitted:
