@@ -37,7 +37,7 @@ JUDGE = "ensemble"
 """The model whose error says whether more samples would help."""
 
 PATIENCE = 3 * BATCH
-LEAST_GAIN = 0.05
+LEAST_GAIN = 0.125
 
 
 def collect(

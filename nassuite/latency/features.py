@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from nassuite.latency.kernels import BUCKETS, Layer, Part, Tensor, part_layers
+from nassuite.latency.kernels import BUCKETS, Layer, Part, Tensor, part_layers, parts
 from nassuite.spec import DOWNSAMPLINGS, Arch, BlockSpec
 
 QUANTITIES = ("count", "work", "traffic", "sqrt_work", "sqrt_traffic")
@@ -52,7 +52,7 @@ def _totals(arch: Arch, in_chans: int) -> np.ndarray:
 def _parts(arch: Arch, in_chans: int) -> list[tuple[Part, np.ndarray, np.ndarray]]:
     """Each part with its sums and totals."""
     x, found = Tensor(in_chans, arch.resolution), []
-    for part in (arch.stem, *arch.blocks, arch.head):
+    for part in parts(arch):
         sums, totals, x = _part_sums(part, x)
         found.append((part, sums, totals))
     return found

@@ -76,9 +76,14 @@ def filled(channels: int) -> int:
 def layers(arch: Arch, in_chans: int) -> Iterator[Layer]:
     """All kernels; those of the classifier have no ``macs``, as the number of classes is not known."""
     x = Tensor(in_chans, arch.resolution)
-    for part in (arch.stem, *arch.blocks, arch.head):
+    for part in parts(arch):
         found, x = part_layers(part, x)
         yield from found
+
+
+def parts(arch: Arch) -> tuple[Part, ...]:
+    """In the order in which they run."""
+    return (arch.stem, *arch.blocks, arch.head)
 
 
 def part_layers(part: Part, x: Tensor) -> tuple[list[Layer], Tensor]:
