@@ -30,7 +30,7 @@ def compare_networks(
     settings: TrainSettings,
     *,
     out: Path,
-    threads: int = 1,
+    target: Target | None = None,
     meter: Meter = measure,
     progress: Progress = SILENT,
     command: Sequence[str] | None = None,
@@ -48,7 +48,7 @@ def compare_networks(
         raise InputError(
             "zoo compare takes classifiers: segmentation networks are trained with nassuite train"
         )
-    target = Target(threads=threads)
+    target = target or Target()
     trained = [_trained(name, settings, out / "models", progress) for name in names]
     sizes = {t.settings.size for t in trained}
     (size,) = sizes  # the data's, so all have the same

@@ -13,7 +13,7 @@ from nassuite.latency.alternatives import measure_findings
 from nassuite.latency.guidelines import Finding, findings
 from nassuite.latency.meter import Meter, Sampling, measure
 from nassuite.latency.onnx_cost import GraphCost, Operator, graph_cost, read_graph, with_size
-from nassuite.latency.profiling import REORDERS, Profile, profile
+from nassuite.latency.profiling import REORDERS, Kernel, Profile, profile
 from nassuite.latency.target import Target
 from nassuite.progress import SILENT, Progress
 from nassuite.records import SCHEMA_VERSION, sha256_file
@@ -45,7 +45,8 @@ class NetworkCost:
     """``params`` are the module's where the model is one, else those of the file, in which batch norm is folded.
 
     ``in_shape`` is that of the input without the batch. ``p50_ms`` and ``noisy`` are of the whole file, in fresh
-    processes; the profile's kernels leave out what the runtime does between them.
+    processes; the profile's kernels leave out what the runtime does between them. There is a profile of ONNX
+    Runtime on the CPU alone.
     """
 
     model: str
@@ -53,26 +54,30 @@ class NetworkCost:
     in_shape: tuple[int, ...]
     params: int
     cost: GraphCost
-    profile: Profile
+    profile: Profile | None
     p50_ms: float
     noisy: bool
     findings: tuple[Finding, ...]
     target: dict[str, Any]
 
     @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        return self.profile.kernels if self.profile else ()
+
+    @property
     def conversions_ms(self) -> float:
         """Between the runtime's blocked layout and the plain one."""
-        return sum(kernel.ms for kernel in self.profile.kernels if kernel.kind in REORDERS)
+        return sum(kernel.ms for kernel in self.kernels if kernel.kind in REORDERS)
 
     @property
     def unknown_ms(self) -> float:
         """Of kernels that could not be led back to a layer."""
-        return sum(kernel.ms for kernel in self.profile.kernels if kernel.operator is None)
+        return sum(kernel.ms for kernel in self.kernels if kernel.operator is None)
 
     def rows(self) -> list[Row]:
         """In the order of execution."""
         spent: dict[int, float] = {}
-        for kernel in self.profile.kernels:
+        for kernel in self.kernels:
             if kernel.operator is not None:
                 spent[kernel.operator] = spent.get(kernel.operator, 0.0) + kernel.ms
         layers: dict[str, list[int]] = {}
@@ -115,9 +120,9 @@ def network_cost(
         path, network = _open(model, size, Path(folder) / "model.onnx")
         graph = read_graph(path)
         cost = graph_cost(graph)
-        kernels = profile(path, cost.operators, target)
+        profiled = profile(path, cost.operators, target) if target.computes_as_onnxruntime else None
         found = measure_findings(
-            findings(cost.operators, kernels.kernels), graph, cost.operators, meter, target,
+            findings(cost.operators, profiled.kernels if profiled else None), graph, cost.operators, meter, target,
             most=alternatives, progress=progress,
         )  # fmt: skip
         (whole,) = meter([path], target, sampling=SAMPLING, progress=progress)
@@ -128,7 +133,7 @@ def network_cost(
             in_shape=graph.tensors[image].shape[1:],
             params=sum(p.numel() for p in network.parameters()) if network is not None else cost.params,
             cost=cost,
-            profile=kernels,
+            profile=profiled,
             p50_ms=whole.p50_ms,
             noisy=whole.noisy,
             findings=tuple(found),

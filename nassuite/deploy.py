@@ -20,8 +20,8 @@ from nassuite.data import Data, Split
 from nassuite.latency.certificate import Certificate, certify
 from nassuite.latency.choice import agreement, logits_in
 from nassuite.latency.cost import cost
-from nassuite.latency.features import VECTOR_CHANNELS
 from nassuite.latency.footprint import Limit, exceeded
+from nassuite.latency.kernels import BLOCK
 from nassuite.latency.meter import Meter
 from nassuite.latency.target import Target
 from nassuite.metrics import binomial_interval, confusion_matrix, score
@@ -120,9 +120,9 @@ def prune_winner(
     example = next(sized.val.batches(8, channels_last=False))[0]
     shape = (sized.in_chans, arch.resolution, arch.resolution)
     attempts = []
-    proven = prove(network, PruneConfig(ratio, align=VECTOR_CHANNELS), example=example)
+    proven = prove(network, PruneConfig(ratio, align=BLOCK), example=example)
     for harder in (ratio, (1 + ratio) / 2, (3 + ratio) / 4):
-        pruned, record = prune_proven(proven, PruneConfig(harder, align=VECTOR_CHANNELS))
+        pruned, record = prune_proven(proven, PruneConfig(harder, align=BLOCK))
         attempts.append((pruned, record))
         if meter is None:
             break

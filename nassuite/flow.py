@@ -130,7 +130,7 @@ class Flow:
 
     @cached_property
     def predictor(self) -> Predictor:
-        x, y, drawn = arrays(self.samples, self.data.in_chans)
+        x, y, drawn = arrays(self.samples, self.data.in_chans, seed=self.settings.seed)
         return fit_predictor(x, y, seed=self.settings.seed, drawn=drawn)
 
     @cached_property

@@ -16,7 +16,7 @@ from nassuite.compress.steps import Plan, prepare, prune_in_steps
 from nassuite.compress.widths import PruneConfig
 from nassuite.errors import InputError
 from nassuite.flow import Flow
-from nassuite.latency.features import VECTOR_CHANNELS
+from nassuite.latency.kernels import BLOCK
 from nassuite.metrics import score
 from nassuite.run_directory import FileCheckpoints, remembering
 from nassuite.spec import Arch
@@ -80,7 +80,7 @@ def _plan(flow: Flow, arch: Arch, dense: nn.Module, name: str) -> Plan:
 
     return Plan(
         "netadapt",
-        PruneConfig(0.0, "magnitude", "global", VECTOR_CHANNELS, settings.seed),
+        PruneConfig(0.0, "magnitude", "global", BLOCK, settings.seed),
         STEPS,
         example,
         Judge(Goal("speedup", SPEEDUP), dense, shape, flow.target, flow.meter, settings.seed),

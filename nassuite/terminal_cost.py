@@ -28,13 +28,19 @@ def print_cost(found: NetworkCost, *, everything: bool) -> None:
     )
     out.print(f"  most at once: {cost.peak_at}; nodes in the file's order, weights left out")
     noisy = " (noisy: measure again on a quiet machine)" if found.noisy else ""
-    out.print(
-        f"latency: p50 {found.p50_ms:.4g} ms{noisy}; kernels {found.profile.total_ms:.4g} ms in the profile of "
-        f"{found.profile.runs} runs"
-    )
-    out.print(
-        f"  of that converting layouts {found.conversions_ms:.3g} ms, led back to no layer {found.unknown_ms:.3g} ms"
-    )
+    if found.profile is None:
+        runtime = found.target["runtime"]
+        out.print(
+            f"latency: p50 {found.p50_ms:.4g} ms in {runtime}{noisy}; by layer there are none: {runtime} has no profile here"
+        )
+    else:
+        out.print(
+            f"latency: p50 {found.p50_ms:.4g} ms{noisy}; kernels {found.profile.total_ms:.4g} ms in the profile of "
+            f"{found.profile.runs} runs"
+        )
+        out.print(
+            f"  of that converting layouts {found.conversions_ms:.3g} ms, led back to no layer {found.unknown_ms:.3g} ms"
+        )
     out.print()
     _print_layers(found, everything=everything)
     out.print()
@@ -43,14 +49,14 @@ def print_cost(found: NetworkCost, *, everything: bool) -> None:
 
 def _print_layers(found: NetworkCost, *, everything: bool) -> None:
     out, rows = console(), found.rows()
-    shown = rows if everything else sorted(rows, key=lambda row: -(row.ms or 0.0))[:TOP]
+    shown = rows if everything else sorted(rows, key=lambda row: (-(row.ms or 0.0), -row.macs))[:TOP]
     table = Table(box=None, pad_edge=False)
     table.add_column("layer", no_wrap=True)
     table.add_column("operator", no_wrap=True)
     for column in ("output", "MACs M", "access MB", "ms", "%"):
         table.add_column(column, justify="right", no_wrap=True)
     letters = max(20, out.width - OTHER_COLUMNS)
-    total = found.profile.total_ms
+    total = found.profile.total_ms if found.profile else 0.0
     for row in shown:
         ms, share = (f"{row.ms:.3f}", f"{100 * row.ms / total:.0f}") if row.ms is not None else ("", "")
         table.add_row(
@@ -60,7 +66,8 @@ def _print_layers(found: NetworkCost, *, everything: bool) -> None:
     out.print(table)
     if len(shown) < len(rows):
         rest = sum(row.ms or 0.0 for row in rows) - sum(row.ms or 0.0 for row in shown)
-        out.print(f"and {len(rows) - len(shown)} more layers of {rest:.3g} ms together: --all")
+        together = f" of {rest:.3g} ms together" if found.profile else ""
+        out.print(f"and {len(rows) - len(shown)} more layers{together}: --all")
 
 
 def _print_guidelines(found: NetworkCost, *, everything: bool) -> None:
@@ -74,9 +81,9 @@ def _print_guidelines(found: NetworkCost, *, everything: bool) -> None:
             continue
         measured = [finding.extra_ms for finding in places if finding.extra_ms is not None]
         costs = f"{sum(measured):+.3g} ms over {len(measured)} of them" if measured else "not measured"
-        out.print(
-            f"{name} {title}: {len(places)} places, {sum(finding.ms for finding in places):.3g} ms in them, {costs}"
-        )
+        spent = sum(finding.ms or 0.0 for finding in places)
+        inside = f"{spent:.3g} ms in them, " if found.profile else ""
+        out.print(f"{name} {title}: {len(places)} places, {inside}{costs}")
         for finding in places if everything else places[:PLACES]:
             for line in _finding(finding, out.width):
                 out.print(line)
@@ -86,8 +93,9 @@ def _finding(finding: Finding, width: int) -> Sequence[str]:
     extra = (
         "" if finding.extra_ms is None or finding.guideline == "G4" else f", costs {finding.extra_ms:+.3f}"
     )
+    took = "not timed" if finding.ms is None else f"{finding.ms:.3f} ms"
     return (
-        f"  {_short(finding.layer, width - 24)}: {finding.ms:.3f} ms{extra}",
+        f"  {_short(finding.layer, width - 24)}: {took}{extra}",
         f"    {finding.what}",
         f"    mend: {finding.mend}",
     )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nassuite.exporting import Exported
     from nassuite.latency.choice import Contender
     from nassuite.latency.meter import Measurement
+    from nassuite.latency.target import Target
     from nassuite.pruning_result import Pruned
     from nassuite.quantizing import Quantized
     from nassuite.report.comparison import Comparison
@@ -260,7 +261,7 @@ def print_contenders(tried: Mapping[str, Sequence[Contender]]) -> None:
         out.print(f"fastest: {best.target}")
 
 
-def print_bench(timed: Sequence[Timed], size: int) -> None:
+def print_bench(timed: Sequence[Timed], size: int, target: Target) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("network", no_wrap=True)
     for column in ("p50 ms", "p90 ms", "params M", "MACs M", "GMAC/s", "MB"):
@@ -271,7 +272,7 @@ def print_bench(timed: Sequence[Timed], size: int) -> None:
             f"{t.params / 1e6:.2f}", f"{t.macs / 1e6:.1f}", f"{t.macs / t.p50_ms / 1e6:.1f}", f"{t.size_bytes / 1e6:.1f}",
         )  # fmt: skip
     out = console()
-    out.print(f"{size}x{size} pixels, batch 1, all measured in the same rounds")
+    out.print(f"{size}x{size} pixels, batch 1, {target}, all measured in the same rounds")
     out.print(table)
 
 

@@ -1,6 +1,6 @@
 """Are budgets kept? Winners for 20 budgets, each certified again in a fresh process.
 
-    python studies/budget_guarantee.py            # tiny and mobile, 10 budgets each: reports/budget_guarantee
+    python studies/budget_guarantee.py            # 12 budgets in tiny, 8 in mobile: reports/budget_guarantee
     python studies/budget_guarantee.py --analyse  # again from the records, without measuring
 
 Only the latency promise is tried, so nothing is trained. For each budget the search goes as in
@@ -8,8 +8,8 @@ Only the latency promise is tried, so nothing is trained. For each budget the se
 the search's own choice of a winner. What stands in for accuracy in the trials grows with the logarithm
 of the MACs, with noise of two points; the finalists are judged on digits with fresh weights, so that they can hardly be
 told apart, and of those that cannot the one of most MACs wins. That pushes winners against their budgets: the hardest
-case for the promise. The winner's file is certified again later by ``nassuite certify``. Resumable: run it again
-after an interruption.
+case for the promise. The winner's file is certified again later by ``nassuite certify``; what the report says of it
+is worked out again from the raw samples of that certificate. Resumable: run it again after an interruption.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ import numpy as np
 
 from nassuite.errors import InputError
 from nassuite.flow import Flow, prepare
-from nassuite.latency.features import layers
-from nassuite.latency.meter import Meter, measure, normalised_ms
+from nassuite.latency.certificate import check
+from nassuite.latency.kernels import layers
+from nassuite.latency.meter import Measurement, Meter, measure, normalised_ms
+from nassuite.latency.target import Target
 from nassuite.metrics import binomial_interval
 from nassuite.progress import Progress
 from nassuite.records import (
@@ -58,6 +60,7 @@ TOLERANCE = 0.02
 LEAST_KEPT = 0.95
 SLACK = 0.05
 NOISE = 0.02
+VAL_IMAGES = 64
 Certifier = Callable[[Path, float, Path], None]
 """Certifies a file for a budget and writes the certificate there."""
 
@@ -66,12 +69,18 @@ def main(
     arguments: Sequence[str] | None = None, *, meter: Meter = measure, certifier: Certifier | None = None
 ) -> None:
     given = _parser().parse_args(arguments)
+    if len(given.budgets) != len(given.spaces):
+        raise InputError(
+            f"{len(given.budgets)} --budgets for {len(given.spaces)} --spaces: give one for each"
+        )
     progress = Progress()
     if not given.analyse:
-        for space in given.spaces:
-            search_all(space, given, meter, progress)
+        begin(given)
+        for space, count in zip(given.spaces, given.budgets, strict=True):
+            search_all(space, count, given, meter, progress)
         certify_all(given, certifier or certify_in_a_fresh_process, progress)
-    for path in write(read_rows(given), given):
+    facts = read_facts(given)
+    for path in write(read_rows(given), facts, given):
         print(path)
 
 
@@ -80,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--spaces", nargs="+", default=["tiny", "mobile"])
-    parser.add_argument("--budgets", type=int, default=10, help="of each space")
+    parser.add_argument("--budgets", type=int, nargs="+", default=[12, 8], help="how many, of each space")
     parser.add_argument("--calibration", type=int, default=160)
     parser.add_argument("--trials", type=int, default=72)
     parser.add_argument("--seed", type=int, default=0)
@@ -90,20 +99,52 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def begin(given: argparse.Namespace) -> None:
+    """Writes what the records belong to, or refuses to add to those of something else."""
+    path, ours = given.work / "study.json", _settings(given)
+    if not path.exists():
+        facts = {
+            "settings": ours, "environment": environment(), "command": shlex.join(["python", *sys.argv]),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "target": Target().key,
+        }  # fmt: skip
+        write_json(path, facts)
+        return
+    facts = read_facts(given)
+    if facts["target"] != Target().key:
+        raise InputError(f"{given.work} was measured on {facts['target']}: give another --work")
+
+
+def read_facts(given: argparse.Namespace) -> dict[str, Any]:
+    """Raises InputError where there are none, or they are of other settings."""
+    if not (given.work / "study.json").is_file():
+        raise InputError(f"{given.work}: holds no measurements: run the study without --analyse first")
+    facts, ours = read_json(given.work / "study.json"), _settings(given)
+    differing = ", ".join(key for key in ours if facts["settings"].get(key) != ours[key])
+    if differing:
+        raise InputError(f"{given.work} was measured with other {differing}: give another --work")
+    return facts
+
+
+def _settings(given: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(given, name) for name in ("spaces", "budgets", "calibration", "trials", "seed")}
+
+
 # --- searching --------------------------------------------------------------------------------------
 
 
-def search_all(space: str, given: argparse.Namespace, meter: Meter, progress: Progress) -> None:
+def search_all(space: str, count: int, given: argparse.Namespace, meter: Meter, progress: Progress) -> None:
     """A winner for each budget between the space's ends, into WORK/SPACE/BUDGET."""
     settings = Settings(
         budget_ms=(1.0,), data="digits", train_images=64, space=space,
         calibration=given.calibration, trials=given.trials, seed=given.seed, device="cpu",
     )  # fmt: skip
     flow = prepare(RunDirectory(given.work / space), settings, progress=progress, meter=meter)
+    # With fresh weights more images tell no more.
+    flow.data = dataclasses.replace(flow.data, val=flow.data.val.subset(VAL_IMAGES, seed=given.seed))
     started = time.monotonic()
     calibrate(flow)
     _spent(given, space, "calibration", started)
-    for budget in budgets_between(normalised_ms(flow.samples), given.budgets):
+    for budget in budgets_between(normalised_ms(flow.samples), count):
         own = RunDirectory(flow.run.root / f"{budget:g}ms")
         if (own.root / "winner.json").exists():
             continue
@@ -191,44 +232,48 @@ def _winner_files(given: argparse.Namespace) -> list[Path]:
 
 
 def read_rows(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """One for each budget. Raises InputError where something is lacking."""
-    rows: list[dict[str, Any]] = []
-    for path in _winner_files(given):
-        found, certificate = read_json(path), path.parent / "certificate.json"
-        winner, row = found["winner"], {"space": path.parts[-3], "budget_ms": found["budget_ms"]}
-        if winner is not None:
-            if not certificate.exists():
-                raise InputError(
-                    f"{path.parent}: is not certified yet: run the study without --analyse to go on"
-                )
-            again = read_json(certificate)
-            row |= {
-                "arch": str(Arch.from_json(winner["arch"])), "macs": winner["macs"],
-                "predicted_ms": winner["predicted_ms"], "chosen_ms": winner["latency_ms"],
-                "p50_ms": again["percentile_ms"], "verdict": again["verdict"],
-                "sha256": again["measurement"]["sha256"], "rejected": again["measurement"]["rejected"],
-                "target": again["measurement"]["target"],
-            }  # fmt: skip
-        rows.append(row)
-    if len(rows) < given.budgets * len(given.spaces):
-        raise InputError(
-            f"{given.work}: {len(rows)} of {given.budgets * len(given.spaces)} budgets are searched: run the study "
-            "without --analyse to go on"
-        )
-    return rows
+    """One for each budget. Raises InputError where something is lacking, or a certificate is not of the winner."""
+    files = _winner_files(given)
+    for space, count in zip(given.spaces, given.budgets, strict=True):
+        found = sum(path.parts[-3] == space for path in files)
+        if found != count:
+            raise InputError(
+                f"{given.work}: {found} of {count} budgets in {space} are searched: run the study without --analyse to go on"
+            )
+    return [_row(path) for path in files]
 
 
-def write(rows: Sequence[dict[str, Any]], given: argparse.Namespace) -> list[Path]:
-    facts = {
-        "schema_version": SCHEMA_VERSION, "command": shlex.join(["python", *sys.argv]), "environment": environment(),
-        "settings": {"calibration": given.calibration, "trials": given.trials, "seed": given.seed},
-        "seconds": read_jsonl(given.work / "seconds.jsonl"), "rows": list(rows),
+def _row(path: Path) -> dict[str, Any]:
+    found, certificate = read_json(path), path.parent / "certificate.json"
+    winner, row = found["winner"], {"space": path.parts[-3], "budget_ms": found["budget_ms"]}
+    if winner is None:
+        return row
+    if not certificate.exists():
+        raise InputError(f"{path.parent}: is not certified yet: run the study without --analyse to go on")
+    again = read_json(certificate)
+    if again["budget_ms"] != found["budget_ms"]:
+        raise InputError(f"{certificate}: is for {again['budget_ms']:g} ms, not {found['budget_ms']:g}")
+    # Hash and verdict again, and the figure, from the samples alone.
+    verdict = check(again, path.parent / "winner.onnx")
+    measurement = Measurement.from_json(again["measurement"])
+    return row | {
+        "arch": str(Arch.from_json(winner["arch"])), "macs": winner["macs"],
+        "predicted_ms": winner["predicted_ms"], "chosen_ms": winner["latency_ms"],
+        "p50_ms": measurement.p50_ms, "verdict": verdict, "noisy": measurement.noisy, "sha256": measurement.sha256,
+        "rejected": measurement.rejected, "target": measurement.target,
+    }  # fmt: skip
+
+
+def write(rows: Sequence[dict[str, Any]], facts: dict[str, Any], given: argparse.Namespace) -> list[Path]:
+    records = {
+        "schema_version": SCHEMA_VERSION, **facts, "seconds": read_jsonl(given.work / "seconds.jsonl"),
+        "rows": list(rows),
     }  # fmt: skip
     svg, png = _figure(rows, given.spaces)
-    write_json(given.out / "records.json", facts)
+    write_json(given.out / "records.json", records)
     write_bytes(given.out / "budgets.svg", svg)
     write_bytes(given.out / "budgets.png", png)
-    write_text(given.out / "report.md", "\n".join(_lines(rows, facts)) + "\n")
+    write_text(given.out / "report.md", "\n".join(_lines(rows, records)) + "\n")
     return [given.out / name for name in ("report.md", "records.json", "budgets.svg", "budgets.png")]
 
 
@@ -238,6 +283,7 @@ def _lines(rows: Sequence[dict[str, Any]], facts: dict[str, Any]) -> list[str]:
     low, high = binomial_interval(len(kept), len(rows))
     slack = statistics.median(1 - row["p50_ms"] / row["budget_ms"] for row in won) if won else math.nan
     passed = sum(row["verdict"] == "pass" for row in won)
+    noisy = sum(row["noisy"] for row in won)
     lines = [
         "# Are budgets kept?", "",
         "| aim | reached | |", "|---|---|---|",
@@ -246,7 +292,8 @@ def _lines(rows: Sequence[dict[str, Any]], facts: dict[str, Any]) -> list[str]:
         f"| median slack {percent(SLACK, 0)} or less | {percent(slack)} | {_yes(slack <= SLACK)} |",
         "",
         f"{passed} of {len(rows)} pass the second certificate outright (99 % confidence that the median is within the budget "
-        "itself). Slack is what a winner leaves of its budget.",
+        f"itself); {noisy} of the second measurements were noisy, and count as they are. Slack is what a winner leaves of its "
+        "budget, negative where it is over it; a budget without a winner is one that was not kept, and has no slack.",
         "",
         "![Winners against budgets](budgets.svg)",
         "",
@@ -277,14 +324,14 @@ def _method(won: Sequence[dict[str, Any]], facts: dict[str, Any]) -> list[str]:
         "Nothing was trained, as only the latency promise is tried. Calibration, trials, finalists and the choice of the "
         f"winner are the search's own ({settings['trials']} trials for each budget). In the trials, what stands in for accuracy is "
         "0.5 to 0.9 with the logarithm of the MACs between the ends of the space, and noise of 2 points. Finalists were judged on "
-        "digits with fresh weights: they can hardly be told apart, and of those that cannot the one of most MACs that passes its "
+        f"{VAL_IMAGES} digits with fresh weights: they can hardly be told apart, and of those that cannot the one of most MACs that passes its "
         "certificate wins, which pushes winners against their budgets.",
         "",
         f"```sh\n{facts['command']}\n```",
         "",
         f"- time: {times}",
         *([f"- {target['cpu']['name']}, {target['runtime']} {target['runtime_version']}, one thread"] if target else []),
-        f"- nassuite at commit {facts['environment'].get('commit')}, seed {settings['seed']}",
+        f"- begun {facts['started']}, nassuite at commit {facts['environment'].get('commit')}, seed {settings['seed']}",
     ]  # fmt: skip
 
 

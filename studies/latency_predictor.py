@@ -4,8 +4,8 @@
     python studies/latency_predictor.py --analyse       # again from the records, without measuring
 
 The calibration is that of a search: ``choosing.collect`` on the space, at one image size. Then networks
-drawn at random that it has not seen are measured twice, some minutes apart. Every measurement is recorded
-in ``--work`` as it comes: run it again after an interruption. What is made of the records stands in
+drawn at random that it has not seen are measured several times, some minutes and other processes apart. Every
+measurement is recorded in ``--work`` as it comes: run it again after an interruption. What is made of the records stands in
 predictor_analysis.py, the tables and figures in predictor_report.py.
 """
 
@@ -38,7 +38,6 @@ from nassuite.space_file import load_space
 from nassuite.spec import Arch
 
 INTERFACE = Interface(3, 1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-PASSES = ("held_out_first", "held_out_second")
 
 
 def main(arguments: Sequence[str] | None = None, *, meter: Meter = measure) -> None:
@@ -66,7 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--calibration", type=int, default=320, help="networks to calibrate with, at the most"
     )
-    parser.add_argument("--held-out", type=int, default=280, help="networks to test on, each measured twice")
+    parser.add_argument(
+        "--least-gain", type=float, default=0.0, help="of the error by the last 48 samples, to go on"
+    )
+    parser.add_argument("--held-out", type=int, default=240, help="networks to test on")
+    parser.add_argument("--passes", type=int, default=4, help="measurements of each of those")
     parser.add_argument("--splits", type=int, default=24, help="random splits for the conformal bound")
     parser.add_argument("--processes", type=int, default=2, help="of the analysis")
     parser.add_argument("--seed", type=int, default=0)
@@ -77,24 +80,28 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def measure_all(space: Space, given: argparse.Namespace, meter: Meter, progress: Progress) -> None:
-    """Calibration, then two passes over the held-out networks; what is recorded is not measured again."""
+    """Calibration, then passes over the held-out networks; what is recorded is not measured again."""
     target = Target()
     begin(given, space, target)
     calibration = collect(
         space, export, meter, target,
-        most=given.calibration, seed=given.seed, in_chans=INTERFACE.in_chans,
+        most=given.calibration, seed=given.seed, in_chans=INTERFACE.in_chans, least_gain=given.least_gain,
         known=read_samples(given.work, "calibration"), save=recorder(given.work, "calibration"), progress=progress,
     )  # fmt: skip
     rng = random.Random(f"held-out/{given.seed}")
     archs = draw(space, given.held_out, rng, besides={sample.arch for sample in calibration})
-    for name in PASSES:
+    for name in passes(given.passes):
         progress.say(name.replace("_", " "))
         known = read_samples(given.work, name)
         measure_archs(
             archs, export, meter, target,
             known=known, save=recorder(given.work, name), progress=progress, seed=rng.randrange(2**20),
         )  # fmt: skip
-        rng.shuffle(archs)  # others share a process in the second pass
+        rng.shuffle(archs)  # others share a process in the next pass
+
+
+def passes(count: int) -> list[str]:
+    return [f"held_out_{number}" for number in range(1, count + 1)]
 
 
 def begin(given: argparse.Namespace, space: Space, target: Target) -> None:
@@ -102,7 +109,8 @@ def begin(given: argparse.Namespace, space: Space, target: Target) -> None:
     path = given.work / "study.json"
     ours = {
         "space": given.space, "space_digest": space.digest, "size": given.size, "seed": given.seed,
-        "calibration": given.calibration, "held_out": given.held_out, "target": target.key,
+        "calibration": given.calibration, "least_gain": given.least_gain, "held_out": given.held_out,
+        "passes": given.passes, "target": target.key,
     }  # fmt: skip
     if not path.exists():
         facts = {
@@ -145,16 +153,16 @@ def read_records(work: Path, space: Space) -> tuple[Records, dict[str, Any]]:
     facts = read_json(work / "study.json")
     if facts["settings"]["space_digest"] != space.digest:
         raise InputError(f"{work}: its measurements are of another space than {space.name}")
-    first, second = (read_samples(work, name) for name in PASSES)
-    again = {sample.arch: sample for sample in second}
-    if not first or len(again) < len(first):
+    names = passes(facts["settings"]["passes"])
+    first, *others = ({sample.arch: sample for sample in read_samples(work, name)} for name in names)
+    if not first or any(first.keys() != other.keys() for other in others):
         raise InputError(f"{work}: measurements are lacking: run the study without --analyse to go on")
     seconds = {
         name: sum(line["seconds"] for line in read_jsonl(work / f"{name}.jsonl"))
-        for name in ("calibration", *PASSES)
+        for name in ("calibration", *names)
     }
-    pairs = [(sample, again[sample.arch]) for sample in first]
-    return Records(read_samples(work, "calibration"), pairs, INTERFACE.in_chans, seconds), facts
+    repeats = [(sample, *(other[arch] for other in others)) for arch, sample in first.items()]
+    return Records(read_samples(work, "calibration"), repeats, INTERFACE.in_chans, seconds), facts
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from sklearn.linear_model import RidgeCV
 
 from nassuite.latency.calibrate import Sample
 from nassuite.latency.choosing import learnt_from
+from nassuite.latency.drift import steadied_ms
 from nassuite.latency.features import features
 from nassuite.latency.predictor import LEAST_SAMPLES, fit_predictor, held_out_error
 from nassuite.latency.regressors import ALPHAS, fit_all
@@ -42,10 +43,10 @@ Job = tuple[str, Callable[..., dict[str, Any]], tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Records:
-    """``held_out`` are two measurements of each network; ``seconds`` of each phase."""
+    """``held_out`` are the measurements of each network; ``seconds`` of each phase."""
 
     calibration: Sequence[Sample]
-    held_out: Sequence[tuple[Sample, Sample]]
+    held_out: Sequence[tuple[Sample, ...]]
     in_chans: int
     seconds: dict[str, float]
 
@@ -78,13 +79,8 @@ def analyse(
     """JSON with all that the report tells."""
     learnt = learnt_from(records.calibration)
     reference_ms = float(np.median([sample.reference_ms for sample in learnt]))
-    calibration = measured(learnt, [s.ratio * reference_ms for s in learnt], records.in_chans)
+    calibration = calibrated(learnt, reference_ms, records.in_chans, seed)
     held_out, repeated = _held_out(records, reference_ms)
-    first = measured(
-        [a for a, _ in records.held_out if not a.noisy],
-        [a.ratio * reference_ms for a, _ in records.held_out if not a.noisy],
-        records.in_chans,
-    )
     results: dict[str, Any] = {
         "noisy": {
             "calibration": len(records.calibration) - len(learnt),
@@ -94,9 +90,10 @@ def analyse(
         "repeated": repeated,
         **_accuracy(calibration, held_out, seed),
     }
-    pool = calibration[calibration.drawn] + first
+    pool = calibration[calibration.drawn] + held_out
+    firsts = [calibrated(learnt[:n], reference_ms, records.in_chans, seed) for n in _sizes(len(learnt))]
     jobs = [
-        *(("sizes", _size_job, (calibration, held_out, n, seed)) for n in _sizes(len(calibration.ms))),
+        *(("sizes", _size_job, (part, held_out, seed)) for part in firsts),
         *(("families", _family_job, inputs) for inputs in _families_left_out(calibration, held_out, seed)),
         *(("splits", _split_job, (pool, split)) for split in range(splits)),
     ]
@@ -119,20 +116,62 @@ def measured(samples: Sequence[Sample], ms: Sequence[float], in_chans: int) -> M
     return Measured([s.arch for s in samples], x, np.array(ms), np.array([s.drawn for s in samples]))
 
 
+def calibrated(samples: Sequence[Sample], reference_ms: float, in_chans: int, seed: int) -> Measured:
+    """What a search would make of these samples, in milliseconds beside a reference of ``reference_ms``."""
+    x = np.stack([features(sample.arch, in_chans) for sample in samples])
+    own = float(np.median([sample.reference_ms for sample in samples]))
+    return measured(samples, (steadied_ms(x, samples, seed=seed) * reference_ms / own).tolist(), in_chans)
+
+
 def _held_out(records: Records, reference_ms: float) -> tuple[Measured, dict[str, float]]:
-    """Each network's geometric mean of its quiet measurements, and how well the two of it agree."""
-    quiet = [(a, [s.ratio for s in (a, b) if not s.noisy]) for a, b in records.held_out]
-    told = [(a, ratios) for a, ratios in quiet if ratios]
-    ms = [math.exp(np.mean(np.log(ratios))) * reference_ms for _, ratios in told]
-    twice = np.array([ratios for _, ratios in told if len(ratios) == 2]).reshape(-1, 2)
-    apart = np.abs(twice[:, 1] / twice[:, 0] - 1)
+    """What counts as measured, from the quiet repeats of each network, and how well they agree."""
+    least = min(2, max(map(len, records.held_out)))
+    quiet = [[s for s in repeats if not s.noisy] for repeats in records.held_out]
+    told = [repeats for repeats in quiet if len(repeats) >= least]
+    network = np.repeat(np.arange(len(told)), [len(repeats) for repeats in told])
+    samples = [s for repeats in told for s in repeats]
+    ratios = np.log([s.ratio for s in samples])
+    references = np.array([s.reference_ms for s in samples])
+    logs, added = additive(ratios, network, references)
+    left = ratios - added - logs[network]
+    free = len(samples) - len(told) - len(np.unique(references)) + 1
+    error = math.sqrt(float(np.sum(left**2)) / free * len(told) / len(samples)) if free > 0 else 0.0
     repeated = {
-        "n": len(twice),
-        "median": float(np.median(apart)) if len(twice) else 0.0,
-        "within_5_percent": float((apart <= 0.05).mean()) if len(twice) else 0.0,
-        "within_10_percent": float((apart <= 0.10).mean()) if len(twice) else 0.0,
+        "measurements": len(samples),
+        "added": float(added.std()),
+        **_apart(ratios, network),
+        **{f"steadied_{name}": value for name, value in _apart(ratios - added, network).items()},
+        "standard_error": error,
     }
-    return measured([a for a, _ in told], ms, records.in_chans), repeated
+    return measured([s[0] for s in told], (np.exp(logs) * reference_ms).tolist(), records.in_chans), repeated
+
+
+def additive(
+    values: np.ndarray, network: np.ndarray, reference_ms: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares of a share of each network (N,) and one of the process that measured it (n,), of mean zero.
+
+    Rows of one ``reference_ms`` are of one process. Networks are in other company in each pass, which is what tells
+    the two apart; no predictor is asked.
+    """
+    _, process = np.unique(reference_ms, return_inverse=True)
+    rows = np.arange(len(values))
+    design = np.zeros((len(values) + 1, network.max() + process.max() + 2))
+    design[rows, network] = 1
+    design[rows, network.max() + 1 + process] = 1
+    design[-1, network.max() + 1 :] = 1  # the shares of processes add up to nothing
+    found, *_ = np.linalg.lstsq(design, np.append(values, 0.0), rcond=None)
+    return found[: network.max() + 1], found[network.max() + 1 :][process]
+
+
+def _apart(logs: np.ndarray, network: np.ndarray) -> dict[str, float]:
+    """How far two measurements of a network are apart, over the first two of each."""
+    twice = [logs[network == i][:2] for i in range(network.max() + 1) if (network == i).sum() > 1]
+    apart = np.abs(np.expm1(np.diff(np.array(twice).reshape(-1, 2), axis=1)[:, 0]))
+    if not len(apart):
+        return {"n": 0, "median": 0.0, "within_5_percent": 0.0, "within_10_percent": 0.0}
+    shares = {f"within_{percent}_percent": float((apart <= percent / 100).mean()) for percent in (5, 10)}
+    return {"n": len(apart), "median": float(np.median(apart)), **shares}
 
 
 # --- accuracy, beside baselines ---------------------------------------------------------------------
@@ -250,11 +289,10 @@ def _sizes(most: int) -> list[int]:
     return [n for n in (32, 48, 72, 112, 160, 224, 320) if n < most] + [most]
 
 
-def _size_job(calibration: Measured, held_out: Measured, n: int, seed: int) -> dict[str, Any]:
-    """The predictor of the first ``n`` samples, on the held-out networks."""
-    part = calibration[np.arange(len(calibration.ms)) < n]
+def _size_job(part: Measured, held_out: Measured, seed: int) -> dict[str, Any]:
+    """The predictor of the first samples, on the held-out networks."""
     fitted = fit_predictor(part.x, part.ms, seed=seed, drawn=part.drawn)
-    return {"samples": n, "model": fitted.model, **errors(fitted.predict(held_out.x), held_out.ms)}
+    return {"samples": len(part.ms), "model": fitted.model, **errors(fitted.predict(held_out.x), held_out.ms)}
 
 
 def has(arch: Arch, family: str) -> bool:

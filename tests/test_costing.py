@@ -1,6 +1,7 @@
 """``nassuite cost``, with a stand-in for the meter."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from deterministic_meter import deterministic_meter
@@ -10,7 +11,7 @@ from nassuite import costing
 from nassuite.cli import main
 from nassuite.costing import network_cost, part_times
 from nassuite.latency.cost import cost
-from nassuite.latency.target import Target
+from nassuite.latency.target import RUNTIMES, Target
 from nassuite.onnx_export import export_onnx
 
 
@@ -100,3 +101,30 @@ def test_refused_in_one_line(command, message, tmp_path, capsys):
     err = capsys.readouterr().err.strip()
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_runtime_without_a_profile_is_told_and_still_counted(quick, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(RUNTIMES, "openvino", replace(RUNTIMES["openvino"], distributions=("numpy",)))
+    out = tmp_path / "cost.json"
+    command = "cost test_costing:small --size 16 --runtime openvino --precision f32 --json"
+    assert main([*command.split(), str(out)]) == 0
+    text, found = capsys.readouterr().out, json.loads(out.read_text())
+    assert "openvino has no profile here" in text
+    assert found["profile"] is None
+    assert found["target"]["runtime"] == "openvino"
+    assert all(row["ms"] is None for row in found["rows"])
+    assert {f["guideline"] for f in found["findings"]} == {"G1", "G4"}
+    assert all(f["ms"] is None for f in found["findings"])
+    (unequal,) = [f for f in found["findings"] if f["guideline"] == "G1"]
+    assert unequal["extra_ms"] is not None  # measured beside its alternative, in that runtime
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["cost mobilenet_v2", "zoo bench mobilenet_v2", "zoo compare lenet5 --out nowhere"],
+)
+def test_a_runtime_that_is_not_installed_is_refused_first(command, capsys, monkeypatch):
+    monkeypatch.setitem(RUNTIMES, "openvino", replace(RUNTIMES["openvino"], distributions=("no-such-thing",)))
+    assert main([*command.split(), "--runtime", "openvino"]) == 2
+    told = capsys.readouterr().err.strip()
+    assert told == "nassuite: --runtime openvino is not installed here: pip install no-such-thing"

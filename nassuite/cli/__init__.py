@@ -12,6 +12,7 @@ from pathlib import Path
 from nassuite import __version__
 from nassuite.cli import (
     audit,
+    certify,
     completion,
     cost,
     dilations,
@@ -90,6 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
     zoo.add(commands)
     dilations.add(commands)
     latency.add(commands)
+    certify.add(commands)
     cost.add(commands)
     audit.add(commands)
     report.add(commands)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from nassuite.cli.target import add_target, target_of
 from nassuite.errors import InputError
 from nassuite.progress import Progress
 
@@ -14,7 +15,7 @@ def add(commands: Any) -> None:
     cost = commands.add_parser(
         "cost",
         help="say what a network costs and why: MACs, memory, latency by layer, guidelines that it breaks",
-        description="Counts an ONNX file's graph, times its layers by ONNX Runtime's own profile, and measures layers that "
+        description="Counts an ONNX file's graph, times its layers by ONNX Runtime's own profile (the other runtimes have none here), and measures layers that "
         "break a guideline of ShuffleNetV2 beside ones of as many MACs that keep it.",
     )
     cost.add_argument(
@@ -24,7 +25,7 @@ def add(commands: Any) -> None:
         "package.module:factory",
     )
     cost.add_argument("--size", type=int, help="image size in pixels (default: the model's, or 224)")
-    cost.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: 1)")
+    add_target(cost)
     cost.add_argument(
         "--alternatives",
         type=int,
@@ -39,7 +40,6 @@ def add(commands: Any) -> None:
 
 def _cost(arguments: argparse.Namespace) -> int:
     from nassuite.costing import network_cost
-    from nassuite.latency.target import Target
     from nassuite.records import write_json
     from nassuite.terminal_cost import print_cost
 
@@ -51,7 +51,7 @@ def _cost(arguments: argparse.Namespace) -> int:
     found = network_cost(
         arguments.model,
         size=arguments.size,
-        target=Target(threads=arguments.threads),
+        target=target_of(arguments),
         alternatives=arguments.alternatives,
         progress=progress,
     )

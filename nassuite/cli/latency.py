@@ -1,4 +1,4 @@
-"""``nassuite latency`` and ``nassuite certify``."""
+"""``nassuite latency``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from nassuite.cli.parser import EXIT_MISSED, Parser
+from nassuite.cli.parser import Parser
+from nassuite.cli.target import AUTO, add_target, target_of
 from nassuite.errors import InputError
 from nassuite.progress import Progress
-from nassuite.settings import ONNX_RUNTIMES, PRECISIONS, TORCH_RUNTIMES
+from nassuite.settings import ONNX_RUNTIMES, TORCH_RUNTIMES
 
-AUTO = "auto"
 LEAST_PLANNED = 24
 """What a search takes at least."""
 
@@ -31,27 +31,10 @@ def add(commands: Any) -> None:
         "models", metavar="MODEL", nargs="+", help="an .onnx file, a folder with model.onnx, or a zoo name"
     )
     measure.add_argument("--size", type=int, help="image size for zoo names (default: the paper's)")
-    _add_target(measure, (*ONNX_RUNTIMES, *TORCH_RUNTIMES))
+    add_target(measure, (*ONNX_RUNTIMES, *TORCH_RUNTIMES), auto=True, batch=True)
     measure.add_argument("--json", type=Path, metavar="FILE", help="write samples and conditions there")
     measure.set_defaults(run=_measure)
     _add_bundles(parts)
-
-    certify = commands.add_parser(
-        "certify",
-        help="say whether an ONNX file keeps a latency budget",
-        description="Pass, fail or too noisy, by a binomial rule on raw samples, in each process and in all together. "
-        "Exits with 1 unless it is a pass.",
-    )
-    certify.add_argument("model", metavar="MODEL", nargs="?", type=Path, help="an .onnx file")
-    certify.add_argument("--budget-ms", type=float, metavar="MS")
-    certify.add_argument("--percentile", type=int, default=50, choices=(50, 90))
-    certify.add_argument("--confidence", type=float, default=0.99)
-    _add_target(certify, ONNX_RUNTIMES)
-    certify.add_argument("--out", type=Path, metavar="FILE", help="write the certificate there (JSON)")
-    certify.add_argument(
-        "--check", type=Path, metavar="CERT", help="verify hash and verdict of this certificate instead"
-    )
-    certify.set_defaults(run=_certify)
 
 
 def _add_bundles(parts: Any) -> None:
@@ -141,30 +124,7 @@ def _import(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_target(parser: argparse.ArgumentParser, runtimes: tuple[str, ...]) -> None:
-    parser.add_argument(
-        "--runtime", default=ONNX_RUNTIMES[0], choices=(AUTO, *runtimes), metavar="NAME",
-        help=f"auto, {', '.join(runtimes)} (default: %(default)s); auto: the fastest that is installed and right",
-    )  # fmt: skip
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, help="what it calculates in (default: f32; with auto: all it has)"
-    )
-    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: 1)")
-    parser.add_argument("--batch", type=int, default=1, help="images in one inference (default: 1)")
-
-
-def _target(arguments: argparse.Namespace) -> Any:
-    """The target that the flags name; for ``auto`` None."""
-    from nassuite.latency.target import FULL_PRECISION, Target
-
-    precision = arguments.precision or FULL_PRECISION
-    if arguments.runtime == AUTO:
-        Target(threads=arguments.threads, batch=arguments.batch)  # refuses what this machine cannot give
-        return None
-    return Target(arguments.runtime, arguments.threads, arguments.batch, precision)
-
-
-def _contenders(arguments: argparse.Namespace, forms: dict[str, Path]) -> list[Any]:
+def contenders(arguments: argparse.Namespace, forms: dict[str, Path]) -> list[Any]:
     from nassuite.latency.choice import compare_targets
     from nassuite.latency.target import installed_targets
 
@@ -182,7 +142,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     from nassuite.records import write_json
     from nassuite.terminal_models import print_contenders, print_measurements
 
-    target = _target(arguments)
+    target = target_of(arguments)
     arguments.progress = progress = Progress()
     torch_too = arguments.runtime in (AUTO, *TORCH_RUNTIMES)
     with tempfile.TemporaryDirectory() as folder:
@@ -191,9 +151,7 @@ def _measure(arguments: argparse.Namespace) -> int:
             for number, model in enumerate(arguments.models)
         ]
         if target is None:
-            tried = {
-                name: _contenders(arguments, m) for name, m in zip(arguments.models, models, strict=True)
-            }
+            tried = {name: contenders(arguments, m) for name, m in zip(arguments.models, models, strict=True)}
             print_contenders(tried)
             found = [(name, c.measurement) for name, cs in tried.items() for c in cs if c.measurement]
         else:
@@ -249,47 +207,3 @@ def _zoo_forms(model: str, size: int | None, made: Path, *, torch_too: bool) -> 
         forms["torch"] = made
     export_onnx(network, forms["onnx"], input_shape=(entry.in_chans, *shape), check=False)
     return forms
-
-
-def _certify(arguments: argparse.Namespace) -> int:
-    from nassuite.latency.certificate import certify, check
-    from nassuite.latency.choice import fastest
-    from nassuite.latency.meter import measure
-    from nassuite.records import read_json, write_json
-    from nassuite.terminal_models import print_contenders
-
-    if arguments.check is not None:
-        written = _read_certificate(read_json, arguments.check)
-        model = arguments.model or arguments.check.parent / "model.onnx"
-        if not model.is_file():
-            raise InputError(f"{model}: no such file: give the model that {arguments.check} is about")
-        verdict = check(written, model)
-        print(f"{verdict}: {model}, {written['budget_ms']:g} ms, as {arguments.check} says")
-        return 0 if verdict == "pass" else EXIT_MISSED
-    if arguments.model is None or arguments.budget_ms is None:
-        raise InputError("certify takes a model and --budget-ms, or --check CERT")
-    target = _target(arguments)
-    arguments.progress = progress = Progress()
-    if target is None:
-        tried = _contenders(arguments, {"onnx": arguments.model})
-        print_contenders({str(arguments.model): tried})
-        target = fastest(tried).target
-    # Measured anew: the least of several measurements is a lucky one.
-    (measurement,) = measure([arguments.model], target, progress=progress)
-    certificate = certify(
-        measurement, arguments.budget_ms, percentile=arguments.percentile, confidence=arguments.confidence
-    )
-    if arguments.out:
-        write_json(arguments.out, certificate.to_json())
-    print(certificate)
-    return 0 if certificate.verdict == "pass" else EXIT_MISSED
-
-
-def _read_certificate(read_json: Any, path: Path) -> dict[str, Any]:
-    try:
-        certificate = read_json(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no certificate that can be read ({error})") from None
-    if not isinstance(certificate, dict):
-        raise InputError(f"{path}: not a certificate")
-    return certificate

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nassuite.cli.parser import Parser, add_settings, given_settings
+from nassuite.cli.target import add_target, target_of
 from nassuite.errors import InputError
 from nassuite.progress import Progress
 from nassuite.train_settings import TrainSettings
@@ -40,7 +41,7 @@ def add(commands: Any) -> None:
         "models", metavar="NAME", nargs="*", help="networks (default: all classifiers up to 1 GMAC)"
     )
     bench.add_argument("--size", type=int, default=224, help="image size in pixels (default: 224)")
-    bench.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: 1)")
+    add_target(bench)
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     bench.set_defaults(run=_bench)
 
@@ -51,7 +52,7 @@ def add(commands: Any) -> None:
     )
     compare.add_argument("models", metavar="NAME", nargs="+", help="networks, as for nassuite train")
     add_settings(compare, TrainSettings, leave_out=("model", "init"))
-    compare.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: 1)")
+    add_target(compare, precision=False)  # accuracies are those of full precision
     compare.add_argument("--title", default="", help="of the report")
     compare.add_argument("--out", type=Path, required=True, help="folder for trainings and report")
     compare.set_defaults(run=_compare)
@@ -94,14 +95,13 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _bench(arguments: argparse.Namespace) -> int:
     from nassuite.benchmark import time_networks
-    from nassuite.latency.target import Target
     from nassuite.records import environment, write_json
     from nassuite.terminal_models import print_bench
     from nassuite.zoo.catalogue import NETWORKS
     from nassuite.zoo.create import check_size, create_model, parse_model
     from nassuite.zoo.reference import variants
 
-    target = Target(threads=arguments.threads)
+    target = target_of(arguments)
     if arguments.size < 1:
         raise InputError(f"--size {arguments.size}: pixels, from 1 up")
     names = arguments.models or [
@@ -124,7 +124,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         check_size(network, in_chans, size, text)
         networks[text] = network
     timed = time_networks(networks, (in_chans, *size), target=target, progress=progress)
-    print_bench(timed, arguments.size)
+    print_bench(timed, arguments.size, target)
     if arguments.json:
         figures = {
             "size": arguments.size,
@@ -146,7 +146,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         arguments.models,
         TrainSettings(**given_settings(arguments, TrainSettings)),
         out=arguments.out,
-        threads=arguments.threads,
+        target=target_of(arguments),
         progress=progress,
         command=["nassuite", *arguments.command_line],
         title=arguments.title,

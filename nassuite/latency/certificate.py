@@ -54,8 +54,7 @@ def certify(
     measurement: Measurement, budget_ms: float, *, percentile: int = 50, confidence: float = 0.99
 ) -> Certificate:
     """Raises InputError for a budget, percentile or confidence that makes no sense."""
-    if not (math.isfinite(budget_ms) and budget_ms > 0):
-        raise InputError(f"budget {budget_ms} ms: expected a positive number of milliseconds")
+    checked(budget_ms, percentile, confidence)
     processes = [*measurement.samples_ms, sum(measurement.samples_ms, ())]
     over = [sum(sample > budget_ms for sample in samples) for samples in processes]
     allowed = [allowed_over(len(samples), percentile, confidence) for samples in processes]
@@ -76,6 +75,14 @@ def certify(
     return Certificate(
         verdict, budget_ms, percentile, confidence, percentile_ms, tuple(over), tuple(allowed), measurement
     )
+
+
+def checked(budget_ms: float, percentile: int, confidence: float) -> None:
+    """Raises InputError for what no certificate can be asked for."""
+    if not (math.isfinite(budget_ms) and budget_ms > 0):
+        raise InputError(f"budget {budget_ms} ms: expected a positive number of milliseconds")
+    _probability_over(percentile)
+    _checked(confidence)
 
 
 def check(certificate: dict[str, Any], onnx_path: Path) -> Verdict:

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from nassuite.latency.calibrate import BATCH, Sample, measure_archs
+from nassuite.latency.drift import steadied_ms
 from nassuite.latency.features import features
-from nassuite.latency.meter import Meter, normalised_ms
+from nassuite.latency.meter import Meter
 from nassuite.latency.predictor import FOLDS, LEAST_SAMPLES, folds
-from nassuite.latency.regressors import corrected_ridge_kernel, fit_all, fit_corrected_ridge
+from nassuite.latency.regressors import fit_all
 from nassuite.latency.target import Target
 from nassuite.progress import SILENT, Progress
 from nassuite.space import UNORDERED, Space
@@ -31,9 +32,12 @@ FIRST_DRAWN = 48
 CANDIDATES = 24
 """Candidates for each network that is chosen because the models disagree about it."""
 
-COMMITTEE = ("ridge", "gaussian process", "corrected ridge")
+COMMITTEE = ("costs", "ridge", "boosted costs")
+JUDGE = "ensemble"
+"""The model whose error says whether more samples would help."""
+
 PATIENCE = 3 * BATCH
-LEAST_GAIN = 0.05
+LEAST_GAIN = 0.125
 
 
 def collect(
@@ -45,11 +49,12 @@ def collect(
     most: int,
     seed: int,
     in_chans: int,
+    least_gain: float = LEAST_GAIN,
     known: Sequence[Sample] = (),
     save: Callable[[Sample], None] = lambda sample: None,
     progress: Progress = SILENT,
 ) -> list[Sample]:
-    """Chooses and measures networks of ``space`` until there are ``most``, or more would not help.
+    """Chooses and measures networks of ``space`` until there are ``most``, or more would not help (``settled``).
 
     ``known`` are those of a run that was stopped, in their order; ``save`` is called for each new one.
     """
@@ -59,7 +64,7 @@ def collect(
         while len(samples) < most:
             start = len(samples) // BATCH * BATCH
             before, begun = samples[:start], {sample.arch for sample in samples[start:]}
-            if not begun and settled(before, seed=seed, in_chans=in_chans):
+            if not begun and settled(before, seed=seed, in_chans=in_chans, least_gain=least_gain):
                 progress.say(f"{start} latency samples suffice: the last {PATIENCE} told little that was new")
                 return
             batch = next_batch(space, before, min(BATCH, most - start), seed=seed, in_chans=in_chans)
@@ -163,7 +168,7 @@ def _least_sure(
     """Query by committee (Seung et al. 1992): one candidate from each of ``count`` bands of latency."""
     if not candidates:
         return []
-    x, y, _ = arrays(before, in_chans)
+    x, y, _ = arrays(before, in_chans, seed=seed)
     queries = np.stack([features(arch, in_chans) for arch in candidates])
     members = fit_all(x, y, seed, names=COMMITTEE).values()
     predicted = np.log([member(queries) for member in members])
@@ -172,8 +177,8 @@ def _least_sure(
     return [candidates[band[np.argmax(doubt[band])]] for band in bands if len(band)]
 
 
-def settled(samples: Sequence[Sample], *, seed: int, in_chans: int) -> bool:
-    """Whether the latest 48 samples lowered the error on held-out networks by less than a twentieth.
+def settled(samples: Sequence[Sample], *, seed: int, in_chans: int, least_gain: float = LEAST_GAIN) -> bool:
+    """Whether the latest 48 samples lowered the error on held-out networks by less than ``least_gain``.
 
     By cross-validation over networks drawn at random: the same ones held out from a model of all the
     others, and from a model of those others that were there before.
@@ -183,15 +188,15 @@ def settled(samples: Sequence[Sample], *, seed: int, in_chans: int) -> bool:
     learnt = learnt_from(samples)
     earlier = set(map(id, samples[:-PATIENCE]))
     before = np.array([id(sample) in earlier for sample in learnt])
-    x, y, drawn = arrays(samples, in_chans)
-    fold, kernel = folds(x, seed), corrected_ridge_kernel(x, y, seed)
+    x, y, drawn = arrays(samples, in_chans, seed=seed)
+    fold = folds(x, seed)
     misses = {"all": 0.0, "before": 0.0}
     for number in range(FOLDS):
         test = drawn & (fold == number)
         for name, rows in (("all", fold != number), ("before", before & (fold != number))):
-            predicted = fit_corrected_ridge(x[rows], y[rows], seed, kernel)(x[test])
+            predicted = fit_all(x[rows], y[rows], seed, names=(JUDGE,))[JUDGE](x[test])
             misses[name] += float(np.abs(predicted / y[test] - 1).sum())
-    return misses["all"] > (1 - LEAST_GAIN) * misses["before"]
+    return misses["all"] > (1 - least_gain) * misses["before"]
 
 
 def learnt_from(samples: Sequence[Sample]) -> Sequence[Sample]:
@@ -200,8 +205,10 @@ def learnt_from(samples: Sequence[Sample]) -> Sequence[Sample]:
     return quiet if len(quiet) >= 2 * LEAST_SAMPLES else samples
 
 
-def arrays(samples: Sequence[Sample], in_chans: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def arrays(
+    samples: Sequence[Sample], in_chans: int, *, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What a predictor is fitted to: features (n, F), milliseconds (n,), and which were drawn at random (n,)."""
     learnt = learnt_from(samples)
     x = np.stack([features(sample.arch, in_chans) for sample in learnt])
-    return x, np.array(normalised_ms(learnt)), np.array([sample.drawn for sample in learnt])
+    return x, steadied_ms(x, learnt, seed=seed), np.array([sample.drawn for sample in learnt])

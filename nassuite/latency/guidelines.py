@@ -8,7 +8,7 @@ element-wise operators take time and count no multiply-accumulates; depthwise co
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from nassuite.latency.onnx_cost import CONVOLUTIONS, PRODUCTS, Operator
@@ -31,7 +31,7 @@ GUIDELINES = {
 @dataclass(frozen=True)
 class Finding:
     """One place that breaks a guideline. ``operators`` are numbers in ``GraphCost.operators``, ``ms`` what their kernels
-    take in the profile, ``mend`` the change that would keep the guideline.
+    take in the profile (None without one), ``mend`` the change that would keep the guideline.
 
     ``extra_ms`` is what it costs here: for G4 its own time, for the others its time above that of an
     alternative of equal multiply-accumulates, measured in the same rounds; None where that was not measured.
@@ -42,14 +42,22 @@ class Finding:
     layer: str
     what: str
     operators: tuple[int, ...]
-    ms: float
+    ms: float | None
     mend: str
     extra_ms: float | None = None
     fork: str = ""
 
 
-def findings(operators: Sequence[Operator], kernels: Sequence[Kernel]) -> list[Finding]:
-    """Every place that breaks a guideline, the slowest first."""
+def findings(operators: Sequence[Operator], kernels: Sequence[Kernel] | None) -> list[Finding]:
+    """Every place that breaks a guideline, the slowest first; without a profile that of most MACs.
+
+    Element-wise operators other than depthwise convolutions are found in a profile alone: which of them a
+    runtime fuses is not in the file.
+    """
+    if kernels is None:
+        found = [*_convolutions(operators, {}), *_branches(operators, {})]
+        timeless = [replace(f, ms=None, extra_ms=None) for f in found]
+        return sorted(timeless, key=lambda f: -sum(operators[i].macs for i in f.operators))
     ms: dict[int, float] = {}
     for kernel in kernels:
         if kernel.operator is not None and kernel.kind not in REORDERS:
@@ -59,7 +67,7 @@ def findings(operators: Sequence[Operator], kernels: Sequence[Kernel]) -> list[F
         *_branches(operators, ms),
         *_elementwise(operators, ms),
     ]
-    return sorted(found, key=lambda finding: -finding.ms)
+    return sorted(found, key=lambda finding: -(finding.ms or 0.0))
 
 
 def _convolutions(operators: Sequence[Operator], ms: Mapping[int, float]) -> Iterator[Finding]:

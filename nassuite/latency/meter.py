@@ -26,12 +26,11 @@ import numpy as np
 from nassuite.errors import InputError
 from nassuite.latency import protocol
 from nassuite.latency.protocol import AA_RANGE, LEAST_CPU_SHARE, Run
-from nassuite.latency.target import RUNTIMES, Target
+from nassuite.latency.target import CUDA, RUNTIMES, Target
 from nassuite.progress import SILENT, Progress
 from nassuite.records import sha256_file
 
 BOOTSTRAP_DRAWS = 400
-GPU = "onnxruntime-cuda"
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ def measure_each(
     with tempfile.TemporaryDirectory() as folder:
         reference = Path(folder) / "reference.onnx"
         reference.write_bytes(reference_model())
-        on_gpu = bool(models) and all(target.runtime == GPU for _, target in models)
+        on_gpu = bool(models) and all(target.runtime == CUDA for _, target in models)
         for number, group in enumerate(progress.track(jobs, "measuring")):
             target = models[group[0]][1]
             request = {

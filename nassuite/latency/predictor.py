@@ -21,7 +21,7 @@ from nassuite.latency.regressors import Fitted, fit_all
 
 FOLDS = 5
 LEAST_SAMPLES = 12
-SAFE = "ridge"
+SAFE = "costs"
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ def _cross_validate(
 
 
 def _best(misses: Mapping[str, np.ndarray]) -> str:
-    """The least mean miss, if it beats the ridge's by more than two standard errors; else the ridge.
+    """The least mean miss, if it beats that of the costs by more than two standard errors; else the costs.
 
-    With a dozen measurements the least error is mostly luck, and the ridge has the right form.
+    With a dozen measurements the least error is mostly luck, and the costs have the right form.
     """
     challenger = min(misses, key=lambda name: misses[name].mean())
     gain = misses[SAFE] - misses[challenger]

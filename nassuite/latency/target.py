@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -15,6 +17,7 @@ from nassuite.latency.protocol import allowed_cores
 from nassuite.records import cpu_info
 
 FULL_PRECISION = "f32"
+CUDA = "onnxruntime-cuda"
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Runtime:
 
 RUNTIMES = {
     "onnxruntime": Runtime(("onnxruntime", "onnxruntime-gpu")),
-    "onnxruntime-cuda": Runtime(("onnxruntime-gpu",), (FULL_PRECISION, "tf32")),
+    CUDA: Runtime(("onnxruntime-gpu",), (FULL_PRECISION, "tf32")),
     "openvino": Runtime(("openvino",), (FULL_PRECISION, "bf16", "f16")),
     "torch": Runtime(("torch",), takes="torch"),
     "torch-compile": Runtime(("torch",), takes="torch"),
@@ -82,7 +85,9 @@ class Target:
         """JSON with all that two measurements must share to be compared."""
         if self.device:
             return json.loads(self.device)
+        gpu = {"gpu": gpu_name()} if self.runtime == CUDA else {}
         return {
+            **gpu,
             "runtime": self.runtime,
             "runtime_version": installed_version(self.runtime),
             "precision": self.precision,
@@ -110,9 +115,21 @@ def target_key(description: dict[str, Any]) -> str:
     """Equal for two records (``Target.describe``, here or elsewhere) that may be compared or mixed."""
     fields = ("runtime", "runtime_version", "threads", "batch", "host")
     values = [*(str(description[field]) for field in fields), description["cpu"]["name"]]
+    values += [description["gpu"]] if "gpu" in description else []
     precision = description.get("precision", FULL_PRECISION)
     # Full precision goes without saying: records from before there was another are of it.
     return " | ".join(values if precision == FULL_PRECISION else [*values, precision])
+
+
+@cache
+def gpu_name() -> str:
+    """Of the first NVIDIA GPU and its driver; empty where nvidia-smi tells none."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader", "--id=0"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return told.stdout.strip() if told.returncode == 0 else ""
 
 
 def vector_channels(cpu: dict[str, Any]) -> tuple[int, str]:

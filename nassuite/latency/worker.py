@@ -80,7 +80,11 @@ def open_onnxruntime(path: str, settings: dict[str, Any], *, cuda: bool = False)
         )
     session = onnxruntime.InferenceSession(path, options, providers=providers)
     if cuda and session.get_providers()[0] != "CUDAExecutionProvider":
-        raise RuntimeError("its CUDA provider does not start here")  # it would run on the CPU without a word
+        # It would run on the CPU without a word.
+        raise RuntimeError(
+            "its CUDA provider does not start here: it takes an NVIDIA GPU, its driver, CUDA and cuDNN, and "
+            "onnxruntime-gpu without onnxruntime beside it"
+        )
     inputs = [Input(node.name, node.type, tuple(node.shape)) for node in session.get_inputs()]
     return inputs, lambda feed: lambda: session.run(None, feed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nassuite.latency.features import OPERATOR_QUANTITIES, OPERATORS, TOTALS, features
+from nassuite.latency.features import operator_sums
 from nassuite.space import Space
 from nassuite.spec import OPERATORS as FIELDS
 from nassuite.spec import Arch
@@ -31,5 +31,4 @@ def describe_arch(arch: Arch, space: Space) -> NDArray[np.float64]:
             parts.append(float(max(block.kernel)))
             parts.append(block.expand if "expand" in used else 0.0)
             parts.append(float(block.se))
-    sums = len(OPERATORS) * len(OPERATOR_QUANTITIES) + len(TOTALS)
-    return np.concatenate([parts, features(arch, IN_CHANS)[-sums:]])
+    return np.concatenate([parts, operator_sums(arch, IN_CHANS)])

@@ -179,3 +179,43 @@ def test_refused_in_one_line(command, message, bundle, tmp_path, capsys):
     err = capsys.readouterr().err.strip()
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_file_is_certified_on_a_device_by_way_of_a_bundle(device, tmp_path, capsys):
+    model, out = write_model(tmp_path / "model.onnx"), tmp_path / "certificate.json"
+    command = ["certify", str(model), "--budget-ms", "1000", "--target", "rpi4", "--out", str(out)]
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    (bundle,) = (tmp_path / "device").iterdir()
+    assert f"copy {bundle} there" in told
+    assert f"nassuite certify {model}" in told
+    assert not out.exists()
+    assert main(["latency", "import", str(answer(bundle)), "--name", "rpi4"]) == 0
+    (imported,) = (bundle / "certificates").iterdir()
+    assert json.loads(imported.read_text())["verdict"] == "pass"
+    assert main(command) == 0
+    certificate = json.loads(out.read_text())
+    assert certificate["measurement"]["target"]["host"] == "raspberrypi"
+    assert check(certificate, model) == "pass"
+    slower = [*command[:3], "1e-6", *command[4:]]
+    assert main(slower) == 1  # what was measured holds for every budget
+    assert json.loads(out.read_text())["verdict"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--target rpi4 --runtime openvino", "--target measures with onnxruntime in f32"),
+        ("--target rpi4 --batch 4", "--target measures one image at a time"),
+        ("--target rpi4 --threads 3", "--threads 3: rpi4 was measured with 1"),
+        ("--target rpi5", "no device 'rpi5': expected rpi4, ssh:user@host"),
+        ("--target rpi4 --confidence 2", "confidence 2.0"),
+    ],
+)
+def test_what_cannot_be_certified_there_is_refused(device, tmp_path, capsys, flags, message):
+    model = write_model(tmp_path / "model.onnx")
+    assert main(["certify", str(model), "--budget-ms", "5", *flags.split()]) == 2
+    told = capsys.readouterr().err.strip()
+    assert message in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "device").exists()

@@ -11,7 +11,7 @@ from torch import nn
 
 from nassuite.cli import main
 from nassuite.errors import InputError
-from nassuite.latency import choice, meter, protocol
+from nassuite.latency import choice, protocol, target
 from nassuite.latency.choice import (
     Agreement,
     Contender,
@@ -22,7 +22,7 @@ from nassuite.latency.choice import (
     outputs,
 )
 from nassuite.latency.meter import Sampling, measure, measure_each
-from nassuite.latency.target import RUNTIMES, Target, installed_targets
+from nassuite.latency.target import CUDA, RUNTIMES, Target, installed_targets
 from nassuite.models import Description, load_model, make_network, save_model
 from nassuite.nn.network import Normalised
 from nassuite.onnx_export import export_onnx
@@ -183,7 +183,7 @@ def test_a_noisy_measurement_wins_only_among_noisy_ones(trained, monkeypatch):
 
 
 def test_the_reference_is_on_the_gpu_only_beside_gpu_models_alone(trained, monkeypatch):
-    monkeypatch.setitem(RUNTIMES, meter.GPU, replace(RUNTIMES[meter.GPU], distributions=("numpy",)))
+    monkeypatch.setitem(RUNTIMES, CUDA, replace(RUNTIMES[CUDA], distributions=("numpy",)))
     seen = []
 
     def worker(request):
@@ -192,9 +192,83 @@ def test_the_reference_is_on_the_gpu_only_beside_gpu_models_alone(trained, monke
 
     monkeypatch.setattr(protocol, "run_worker", worker)
     path = trained / "model.onnx"
-    measure([path], Target(meter.GPU), sampling=QUICK)
-    measure_each([(path, Target(meter.GPU)), (path, Target())], sampling=QUICK)
+    measure([path], Target(CUDA), sampling=QUICK)
+    measure_each([(path, Target(CUDA)), (path, Target())], sampling=QUICK)
     assert seen == ["onnxruntime-cuda", "onnxruntime"]
+
+
+STAND_IN = """\
+import json, os
+import numpy as np
+from types import SimpleNamespace
+
+ExecutionMode = SimpleNamespace(ORT_SEQUENTIAL=0)
+
+
+class SessionOptions:
+    def add_session_config_entry(self, name, value):
+        pass
+
+
+class InferenceSession:
+    def __init__(self, path, options, providers):
+        with open(os.environ["STAND_IN_LOG"], "a") as log:
+            log.write(json.dumps([os.path.basename(path), providers]) + "\\n")
+
+    def get_providers(self):
+        return os.environ["STAND_IN_PROVIDERS"].split(",")
+
+    def get_inputs(self):
+        return [SimpleNamespace(name="image", type="tensor(float)", shape=["batch", 3, 8, 8])]
+
+    def run(self, outputs, feed):
+        return [np.concatenate([np.sum(value).reshape(1, 1) for value in feed.values()])]
+"""
+
+
+@pytest.fixture
+def gpu_runtime(tmp_path, monkeypatch):
+    """A stand-in for onnxruntime-gpu in the processes that measure; gives what they asked it for."""
+    (tmp_path / "stand_in").mkdir()
+    (tmp_path / "stand_in" / "onnxruntime.py").write_text(STAND_IN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stand_in"))
+    monkeypatch.setenv("STAND_IN_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("STAND_IN_PROVIDERS", "CUDAExecutionProvider,CPUExecutionProvider")
+    monkeypatch.setitem(RUNTIMES, CUDA, replace(RUNTIMES[CUDA], distributions=("numpy",)))
+    monkeypatch.setattr(target, "gpu_name", lambda: "NVIDIA H100, 570.1")
+    return lambda: [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("f32", "0"), ("tf32", "1")])
+def test_on_the_gpu_models_and_reference_run_with_the_cuda_provider(trained, gpu_runtime, precision, tf32):
+    (found,) = measure([trained / "model.onnx"], Target(CUDA, precision=precision), sampling=QUICK)
+    wanted = [["CUDAExecutionProvider", {"use_tf32": tf32}], "CPUExecutionProvider"]
+    asked = gpu_runtime()
+    assert [name for name, _ in asked[:3]] == ["reference.onnx", "model.onnx", "reference.onnx"]
+    assert asked[1][1] == wanted
+    assert all(providers[0][0] == "CUDAExecutionProvider" for _, providers in asked)
+    assert found.cpu_shares == ()  # the processor waits for the GPU: its time says nothing
+    assert found.target["gpu"] == "NVIDIA H100, 570.1"
+    assert "NVIDIA H100" in Target(CUDA).key
+    assert "gpu" not in Target().describe()
+
+
+def test_a_gpu_that_is_not_there_is_said_in_one_line(trained, gpu_runtime, monkeypatch, capsys):
+    monkeypatch.setenv("STAND_IN_PROVIDERS", "CPUExecutionProvider")
+    command = ["latency", "measure", str(trained / "model.onnx"), "--runtime", "onnxruntime-cuda"]
+    assert main(command) == 2
+    told = capsys.readouterr().err.strip()
+    assert "its CUDA provider does not start here" in told
+    assert len(told.splitlines()) == 1
+
+
+def test_without_the_gpu_runtime_it_is_said_what_installs_it(trained, monkeypatch, capsys):
+    monkeypatch.setitem(RUNTIMES, CUDA, replace(RUNTIMES[CUDA], distributions=("onnxruntime-nowhere",)))
+    command = ["certify", str(trained / "model.onnx"), "--budget-ms", "1", "--runtime", "onnxruntime-cuda"]
+    assert main(command) == 2
+    told = capsys.readouterr().err.strip()
+    assert "--runtime onnxruntime-cuda is not installed here: pip install onnxruntime-nowhere" in told
+    assert len(told.splitlines()) == 1
 
 
 # From the command line.

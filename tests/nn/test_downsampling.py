@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small_spaces import DOWN, INTERFACE, arch_of, images, scrambled_supernet
 
 from nassuite.latency.cost import cost
-from nassuite.latency.features import layers
+from nassuite.latency.kernels import layers
 from nassuite.nn.network import Network
 from nassuite.space_file import load_space
 from nassuite.spec import DOWNSAMPLINGS

@@ -52,7 +52,7 @@ def test_from_searching_to_the_report(tmp_path):
         "--spaces", "micro", "--budgets", "2", "--calibration", "24", "--trials", "10",
         "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"),
     ]  # fmt: skip
-    with pytest.raises(InputError, match="0 of 2 budgets are searched"):
+    with pytest.raises(InputError, match="holds no measurements"):
         study.main([*arguments, "--analyse"])
     study.main(arguments, meter=deterministic_meter, certifier=certifier)
     rows = read_json(tmp_path / "out" / "records.json")["rows"]
@@ -70,3 +70,37 @@ def test_from_searching_to_the_report(tmp_path):
 
     study.main(arguments, meter=unused, certifier=unused)
     assert read_json(tmp_path / "out" / "records.json")["rows"] == rows
+    with pytest.raises(InputError, match="measured with other trials"):
+        study.main([*arguments, "--trials", "11"], meter=unused, certifier=unused)
+    winner = next((tmp_path / "work" / "micro").glob("*/winner.onnx"))
+    winner.write_bytes(winner.read_bytes() + b"edited")
+    with pytest.raises(InputError, match="is not the certificate's"):
+        study.main([*arguments, "--analyse"])
+
+
+def rows_of(*latencies, budget=1.0):
+    """A row for each latency, None standing for a budget without a winner."""
+    row = {"space": "tiny", "budget_ms": budget}
+    found = {"predicted_ms": 1.0, "chosen_ms": 1.0, "macs": 1e6, "noisy": False, "verdict": "pass"}
+    found["target"] = Target().describe()
+    return [row if ms is None else {**row, **found, "p50_ms": ms} for ms in latencies]
+
+
+def verdicts(rows):
+    settings = {"calibration": 24, "trials": 10, "seed": 0}
+    facts = {"settings": settings, "seconds": [], "command": "", "started": "", "environment": {}}
+    lines = study._lines(rows, facts)
+    return [
+        line.rstrip("| ").rsplit("| ", 1)[1]
+        for line in lines
+        if line.startswith("| ") and " aim " not in line
+    ][:2]
+
+
+def test_the_aims_by_hand():
+    assert verdicts(rows_of(*[0.98] * 20)) == ["yes", "yes"]
+    assert verdicts(rows_of(*[0.98] * 18, 1.02, 1.021)) == ["yes", "yes"]  # up to 2 % over, in 19 of 20
+    assert verdicts(rows_of(*[0.98] * 18, 1.03, 1.03)) == ["**no**", "yes"]
+    assert verdicts(rows_of(*[0.98] * 18, None, None)) == ["**no**", "yes"]  # no winner is a budget not kept
+    assert verdicts(rows_of(*[0.9] * 20)) == ["yes", "**no**"]
+    assert verdicts(rows_of(*[None] * 20)) == ["**no**", "**no**"]

@@ -12,7 +12,7 @@ from nassuite.errors import InputError
 from nassuite.latency import regressors
 from nassuite.latency.calibrate import Sample
 from nassuite.latency.choosing import draw
-from nassuite.latency.features import features
+from nassuite.latency.features import operator_sums
 from nassuite.latency.meter import Measurement
 from nassuite.records import read_json, read_jsonl
 from nassuite.space_file import load_space
@@ -29,7 +29,7 @@ TINY = load_space("tiny")
 
 def ms_of(arch):
     """A cost for each unit of MACs, traffic and layers, and a slower one for each squeeze-and-excitation."""
-    row = features(arch, 3)
+    row = operator_sums(arch, 3)
     return 0.05 + 0.01 * row[-7] + 0.03 * row[-6] + 0.002 * row[-8] + 0.01 * sum(b.se for b in arch.blocks)
 
 
@@ -58,11 +58,11 @@ def networks(count, seed=0):
 @pytest.fixture
 def arguments(tmp_path, monkeypatch):
     """Of a small study; the models that are slow to fit are left out."""
-    quick = {name: regressors.MODELS[name] for name in ("macs", "ridge")}
+    quick = {name: regressors.MODELS[name] for name in ("macs", "costs", "ridge")}
     monkeypatch.setattr(regressors, "MODELS", quick)
     monkeypatch.setattr(latency_predictor, "export", write_arch)
     return [
-        "--space", "tiny", "--size", "32", "--calibration", "48", "--held-out", "24", "--splits", "2",
+        "--space", "tiny", "--size", "32", "--calibration", "48", "--held-out", "24", "--passes", "2", "--splits", "2",
         "--processes", "1", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"),
     ]  # fmt: skip
 
@@ -80,10 +80,10 @@ def test_from_measuring_to_the_report_and_again_from_the_records(arguments, tmp_
     assert all(f"| {family} |" in report for family in analysis.FAMILIES)
     lines = {path.name: read_jsonl(path) for path in (tmp_path / "work").glob("*.jsonl")}
     assert {name: len(found) for name, found in lines.items()} == {
-        "calibration.jsonl": 48, "held_out_first.jsonl": 24, "held_out_second.jsonl": 24,
+        "calibration.jsonl": 48, "held_out_1.jsonl": 24, "held_out_2.jsonl": 24,
     }  # fmt: skip
     seen = {json.dumps(line["arch"]) for line in lines["calibration.jsonl"]}
-    assert not seen & {json.dumps(line["arch"]) for line in lines["held_out_first.jsonl"]}
+    assert not seen & {json.dumps(line["arch"]) for line in lines["held_out_1.jsonl"]}
 
     def unused(*_, **__):
         pytest.fail("measured again")
@@ -120,7 +120,7 @@ def test_an_interrupted_study_goes_on_and_measures_nothing_twice(arguments, tmp_
         load_space("tiny"), given, counted, latency_predictor.Progress(enabled=False)
     )
     assert (before, len(files)) == (48, 48 + 2 * 24)
-    assert len(read_jsonl(tmp_path / "work" / "held_out_second.jsonl")) == 24
+    assert len(read_jsonl(tmp_path / "work" / "held_out_2.jsonl")) == 24
 
 
 def test_tau_in_bands_by_hand():
@@ -151,6 +151,21 @@ def test_the_table_of_operators_knows_what_adds_up():
     error = np.abs(predicted / test.ms - 1).mean()
     straight = np.abs(np.median(train.ms) / test.ms - 1).mean()
     assert error < straight / 3
+
+
+def test_what_processes_add_is_told_from_what_networks_take():
+    rng = np.random.default_rng(0)
+    networks, added = rng.normal(1, 0.5, 40), rng.normal(0, 0.04, 20)
+    added -= added.mean()
+    network = np.concatenate([rng.permutation(40) for _ in range(4)])
+    process = np.repeat(np.arange(20), 8)
+    exact, shares = analysis.additive(networks[network] + added[process], network, 0.2 + 1e-3 * process)
+    assert exact == pytest.approx(networks)
+    assert shares == pytest.approx(added[process])
+    noise = rng.normal(0, 0.01, 160)
+    found, _ = analysis.additive(networks[network] + added[process] + noise, network, 0.2 + 1e-3 * process)
+    plain = np.array([(networks[network] + added[process] + noise)[network == i].mean() for i in range(40)])
+    assert np.std(found - networks) < np.std(plain - networks) / 2
 
 
 def test_families_left_out_are_not_in_what_is_learnt():
