@@ -74,6 +74,7 @@ def test_the_fastest_that_keeps_the_accuracy_is_kept(trained, tmp_path, capsys):
     assert (tmp_path / "again" / "model.onnx").read_bytes() == fp32
 
 
+@pytest.mark.slow
 def test_layers_are_kept_in_float_until_it_is_enough(trained, tmp_path):
     images = torch.rand(24, 1, 16, 16, generator=torch.Generator().manual_seed(0)).numpy()
     expected = run_onnx(trained / "model.onnx", images)

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 from torch_pruning.dependency import index_mapping
+from torch_pruning.dependency.group import Group as TracedGroup
 
 Cut = tuple[str, bool, tuple[int, ...]]
 """Module name, whether its outputs (or its inputs) are cut, and the channels, as torch-pruning's history."""
@@ -25,6 +28,8 @@ Cut = tuple[str, bool, tuple[int, ...]]
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+MOST_ROUNDS = 32
+"""Orders of channels in which one layer may be met in a group: 20 in ESPNetV2, the most in the zoo without an end."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,37 @@ def dependency_graph(model: nn.Module, example: Tensor) -> tp.DependencyGraph:
         )
 
 
+class EndlessGroupError(Exception):
+    """Of layers whose channels a permutation takes round and round; ``met`` are (node, pruning function) on the way."""
+
+    def __init__(self, met: Iterable[tuple[Any, Any]]) -> None:
+        super().__init__("its channels are permuted round a residual, so all of them fall together")
+        self.met = tuple(met)
+
+
+@contextmanager
+def _endless_groups_refused() -> Iterator[None]:
+    """torch-pruning follows a shuffle on a residual branch round and round (shuffle attention, SA-Net).
+
+    Every round meets the same layers with their channels in another order, so it does not end before the
+    permutation does, which is as good as never.
+    """
+    original = TracedGroup.add_dep
+
+    def counted(group: TracedGroup, dep: tp.Dependency, idxs: object) -> None:
+        met = vars(group).setdefault("met", Counter())
+        met[dep.target, dep.handler] += 1
+        if met[dep.target, dep.handler] > MOST_ROUNDS:
+            raise EndlessGroupError(met)
+        original(group, dep, idxs)
+
+    TracedGroup.add_dep = counted
+    try:
+        yield
+    finally:
+        TracedGroup.add_dep = original
+
+
 @contextmanager
 def _uncounted_reshapes_forgiven() -> Iterator[None]:
     """torch-pruning divides by zero where it counts the channels behind many splits and shuffles (ShuffleNetV2).
@@ -89,6 +125,7 @@ def all_outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
+@_endless_groups_refused()
 @_uncounted_reshapes_forgiven()
 def find_groups(model: nn.Module, example: Tensor) -> tuple[list[Group], dict[str, str]]:
     """All groups that start at a convolution or linear layer, and the layers that have none, with the reason."""
@@ -101,7 +138,7 @@ def find_groups(model: nn.Module, example: Tensor) -> tuple[list[Group], dict[st
     for layer, name in names.items():
         if name in seen:
             continue
-        if not isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
+        if not _has_channels(layer):
             if any(parameter.ndim > 1 for parameter in layer.parameters(recurse=False)):
                 failed[name] = f"{type(layer).__name__} is no layer whose channels can be cut exactly"
             continue
@@ -110,12 +147,23 @@ def find_groups(model: nn.Module, example: Tensor) -> tuple[list[Group], dict[st
             continue
         try:
             group = _read_group(graph, layer, names)
+        except EndlessGroupError as error:
+            # Each of them would be followed round in its turn.
+            met = [node.module for node, fn in error.met if graph.is_out_channel_pruning_fn(fn)]
+            roots = [names[module] for module in met if module in names and _has_channels(module)]
+            failed |= dict.fromkeys(roots, str(error))
+            seen.update(roots)
+            continue
         except Exception as error:  # whatever torch-pruning stumbles over, this layer is not for it
             failed[name] = f"torch-pruning cannot trace it: {type(error).__name__}: {error}"
             continue
         groups.append(group)
         seen.update(member.module for member in group.members if member.side == "out")
     return groups, failed
+
+
+def _has_channels(layer: nn.Module) -> bool:
+    return isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear))
 
 
 def _read_group(graph: tp.DependencyGraph, layer: nn.Module, names: dict[nn.Module, str]) -> Group:

@@ -1,5 +1,7 @@
 import torch
+from torch import Tensor, nn
 
+from nassuite.blocks.attention import ShuffleAttention
 from nassuite.compress.surgery import cut, find_groups
 
 
@@ -44,3 +46,28 @@ def test_groups_name_their_members_and_the_period_of_grouped_layers(make_network
     assert sorted(zip(readers.channels, readers.roots, strict=True)) == [
         (channel, channel % 24) for channel in range(48)
     ]
+
+
+class ShuffledResidual(nn.Module):
+    """Shuffle attention on a residual's branch: there and back, the channels have another order every time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.branch, self.gate = (
+            nn.Conv2d(1, 32, 3),
+            nn.Conv2d(32, 32, 1),
+            ShuffleAttention(32, groups=2),
+        )
+        self.last, self.classifier = nn.Conv2d(32, 12, 1), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.gate(self.branch(x))
+        return self.classifier(self.last(x).mean((2, 3)))
+
+
+def test_channels_that_are_shuffled_round_a_residual_are_left_and_the_others_found():
+    groups, failed = find_groups(ShuffledResidual(), example())
+    round_and_round = {name for name, reason in failed.items() if "permuted round a residual" in reason}
+    assert round_and_round == {"stem", "branch"}
+    assert {group.root for group in groups} == {"last", "classifier"}

@@ -31,7 +31,9 @@ def through(call, size):
     return found
 
 
-@pytest.mark.parametrize("call", QUICK)
+@pytest.mark.parametrize(
+    "call", [pytest.param(c, marks=[pytest.mark.slow] if "shuffle" in c else []) for c in QUICK]
+)
 def test_small_networks_of_the_families(call):
     size, least = QUICK[call]
     assert through(call, size).share >= least
