@@ -53,13 +53,13 @@ def _changed(distribution: Any, value: Any, rng: np.random.Generator) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         others = [choice for choice in distribution.choices if choice != value]
         return others[int(rng.integers(len(others)))] if others else value
-    place = _place(distribution, value)
-    for _ in range(8):  # a small step may round back to where it began
+    if distribution.single():
+        return value
+    place, found = _place(distribution, value), value
+    while found == value:  # a small step may round back to where it began
         near = np.clip(place + rng.normal(0, NEAR), 0, 1 - 1e-12) if rng.random() < 0.7 else rng.random()
         found = _value(distribution, float(near))
-        if found != value:
-            return found
-    return value
+    return found
 
 
 def _value(distribution: Any, place: float) -> Any:
