@@ -136,7 +136,7 @@ class Settings:
         )
         if self.time_limit is not None:
             return found
-        epochs = self.epochs if self.epochs is not None else _between(6, 11_000 / images, 24)
+        epochs = self.epochs if self.epochs is not None else _between(6, 9_000 / images, 24)
         finetune = self.finetune_epochs if self.finetune_epochs is not None else 2 * epochs
         return dataclasses.replace(
             found,
