@@ -46,7 +46,8 @@ def right(count: int, *, of: int = 1000) -> np.ndarray:
     return np.arange(of) < count
 
 
-evaluated = st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 10)), min_size=1, max_size=20).map(
+accuracies = st.integers(0, 1000).map(lambda right: right / 1000)
+evaluated = st.lists(st.tuples(accuracies, st.floats(0.1, 10)), min_size=1, max_size=20).map(
     lambda points: [evaluation(n, *point) for n, point in enumerate(points)]
 )
 
