@@ -83,7 +83,8 @@ def rows_of(*latencies, budget=1.0):
     row = {"space": "tiny", "budget_ms": budget}
     found = {"predicted_ms": 1.0, "chosen_ms": 1.0, "macs": 1e6, "noisy": False, "verdict": "pass"}
     found["target"] = Target().describe()
-    return [row if ms is None else {**row, **found, "p50_ms": ms} for ms in latencies]
+    found |= {"later_pace": 1.5}
+    return [row if ms is None else {**row, **found, "p50_ms": ms, "later_ms": 1.5 * ms} for ms in latencies]
 
 
 def verdicts(rows):
@@ -104,3 +105,12 @@ def test_the_aims_by_hand():
     assert verdicts(rows_of(*[0.98] * 18, None, None)) == ["**no**", "yes"]  # no winner is a budget not kept
     assert verdicts(rows_of(*[0.9] * 20)) == ["yes", "**no**"]
     assert verdicts(rows_of(*[None] * 20)) == ["**no**", "**no**"]
+
+
+def test_what_a_slower_machine_takes_from_a_promise_is_told():
+    settings = {"calibration": 24, "trials": 10, "seed": 0}
+    facts = {"settings": settings, "seconds": [], "command": "", "started": "", "environment": {}}
+    text = " ".join(study._lines(rows_of(0.5, 0.98, 0.98), facts))
+    assert "1 of 3 were within the budget" in text
+    assert "1.50 to 1.50 times as long" in text
+    assert "With that taken off it would be 3." in text
