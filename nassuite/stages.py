@@ -239,6 +239,7 @@ def _held_to(flow: Flow, known: Iterable[Measured], budget: float) -> dict[str, 
                 p50_ms=m.measurement.p50_ms,
                 p90_ms=m.measurement.p90_ms,
                 aa_ratio=max(m.measurement.aa_ratios, key=lambda ratio: abs(ratio - 1)),
+                reference_ms=m.measurement.reference_ms,
                 cost=m.cost,
                 exceeds=m.exceeds,
             )
