@@ -75,7 +75,7 @@ def audit(
         settings = _settled(root / "audit" / "audit.toml", settings)
         flow = prepare(run, run_settings, progress=progress)
         flow = dataclasses.replace(flow, data=_subset(flow, settings))
-        archs = draw_archs(flow.space, flow.predict_ms, settings.architectures, settings.seed)
+        archs = archs_of(flow, settings)
         trainings = _trainings(flow, settings, archs, root / "audit" / "trainings.jsonl")
         facts = _facts(flow, settings, archs, trainings)
         write_json(root / "audit" / "audit.json", dataclasses.asdict(facts))
@@ -109,6 +109,11 @@ def _subset(flow: Flow, settings: AuditSettings) -> Any:
     if count is None or count >= len(data.train):
         return data
     return dataclasses.replace(data, train=data.train.subset(count, settings.seed))
+
+
+def archs_of(flow: Flow, settings: AuditSettings) -> list[Arch]:
+    """The architectures of an audit, in the order in which they are trained."""
+    return draw_archs(flow.space, flow.predict_ms, settings.architectures, settings.seed)
 
 
 def draw_archs(space: Space, latency_ms: Any, count: int, seed: int) -> list[Arch]:
