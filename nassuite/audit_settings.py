@@ -14,6 +14,10 @@ class AuditSettings:
     architectures: int = option(60, "architectures trained from scratch, a third of them twice")
     epochs: int = option(8, "epochs of each training")
     train_images: int | None = option(None, "train on a stratified subset of this many images")
+    max_macs: int | None = option(
+        None,
+        "only architectures of at most this many MACs, which train sooner: the verdict is on those alone",
+    )
     batch_size: int = option(64, "images in a training step")
     lr: float = option(0.1, "peak learning rate")
     workers: int = option(1, "processes that train at the same time")
@@ -21,5 +25,15 @@ class AuditSettings:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        check_least(self, {"architectures": 8, "epochs": 1, "train_images": 1, "batch_size": 2, "workers": 1})
+        check_least(
+            self,
+            {
+                "architectures": 8,
+                "epochs": 1,
+                "train_images": 1,
+                "max_macs": 1,
+                "batch_size": 2,
+                "workers": 1,
+            },
+        )
         check_least(self, {"lr": 1e-6})

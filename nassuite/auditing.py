@@ -12,7 +12,7 @@ import dataclasses
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from nassuite.data import default_augment
 from nassuite.errors import InputError
 from nassuite.flow import Flow, prepare
 from nassuite.latency.cost import cost
+from nassuite.latency.footprint import predicted
 from nassuite.metrics import score
 from nassuite.nn.network import build
 from nassuite.progress import SILENT, Progress
@@ -72,10 +73,13 @@ def audit(
             f"{root}: its supernet is not trained yet: go on with nassuite search --resume {root}"
         )
     with run.locked():
-        settings = _settled(root / "audit" / "audit.toml", settings)
+        begun = root / "audit" / "audit.toml"
+        settings = _settled(begun, settings)
         flow = prepare(run, run_settings, progress=progress)
         flow = dataclasses.replace(flow, data=_subset(flow, settings))
         archs = archs_of(flow, settings)
+        begun.parent.mkdir(exist_ok=True)
+        write_toml(begun, to_table(settings))
         trainings = _trainings(flow, settings, archs, root / "audit" / "trainings.jsonl")
         facts = _facts(flow, settings, archs, trainings)
         write_json(root / "audit" / "audit.json", dataclasses.asdict(facts))
@@ -86,12 +90,9 @@ def audit(
 
 
 def _settled(path: Path, given: AuditSettings | None) -> AuditSettings:
-    """The settings of the audit that began at ``path``, or the given ones, which are written there."""
+    """The settings of the audit that began at ``path``, or the given ones."""
     if not path.is_file():
-        settings = given or AuditSettings()
-        path.parent.mkdir(exist_ok=True)
-        write_toml(path, to_table(settings))
-        return settings
+        return given or AuditSettings()
     found = AuditSettings(**from_table(read_toml(path), str(path), AuditSettings))
     # How many train at once, and how many there are in the end, change nothing of what is done.
     wanted = dataclasses.replace(given or found, workers=found.workers, architectures=found.architectures)
@@ -99,9 +100,7 @@ def _settled(path: Path, given: AuditSettings | None) -> AuditSettings:
         raise InputError(
             f"{path.parent} is an audit with other settings: leave them out to go on with it, or delete that folder"
         )
-    settings = given or found
-    write_toml(path, to_table(settings))
-    return settings
+    return given or found
 
 
 def _subset(flow: Flow, settings: AuditSettings) -> Any:
@@ -113,17 +112,28 @@ def _subset(flow: Flow, settings: AuditSettings) -> Any:
 
 def archs_of(flow: Flow, settings: AuditSettings) -> list[Arch]:
     """The architectures of an audit, in the order in which they are trained."""
-    return draw_archs(flow.space, flow.predict_ms, settings.architectures, settings.seed)
+    most = settings.max_macs
+    return draw_archs(
+        flow.space, flow.predict_ms, settings.architectures, settings.seed,
+        fits=lambda arch: most is None or predicted("macs", arch, flow.interface) <= most,
+    )  # fmt: skip
 
 
-def draw_archs(space: Space, latency_ms: Any, count: int, seed: int) -> list[Arch]:
+def draw_archs(
+    space: Space, latency_ms: Any, count: int, seed: int, *, fits: Callable[[Arch], bool] = lambda arch: True
+) -> list[Arch]:
     """``count`` different architectures, as evenly as can be over thirds of the latency and over block families.
 
     The family is the operator of most layers. Drawn one after the other, so that a larger ``count`` begins
-    with the same ones as long as the space has enough.
+    with the same ones as long as the space has enough. Raises InputError where hardly any ``fits``.
     """
     rng = random.Random(f"audit/{seed}")
-    pool = list(dict.fromkeys(_candidate(space, rng) for _ in range(CANDIDATES * max(count, 60))))
+    drawn = dict.fromkeys(_candidate(space, rng) for _ in range(CANDIDATES * max(count, 60)))
+    pool = [arch for arch in drawn if fits(arch)]
+    if len(pool) < min(count, len(drawn)):
+        raise InputError(
+            f"of {len(drawn)} architectures of the space {len(pool)} fit: raise --max-macs, or ask for fewer"
+        )
     latencies = {arch: latency_ms(arch) for arch in pool}
     edges = np.quantile(list(latencies.values()), [n / THIRDS for n in range(1, THIRDS)])
     cells: dict[tuple[int, str], list[Arch]] = {}
@@ -245,19 +255,20 @@ def _facts(
         e.RankingPoint(arch.digest, str(arch), float(i), float(s), float(ms))
         for arch, i, s, ms in zip(archs, inherited, scratch, latency, strict=True)
     )
-    return _plain(ranking, points, epochs=settings.epochs, train_images=len(flow.data.train))
+    return _plain(ranking, points, settings, train_images=len(flow.data.train))
 
 
 def _plain(
-    ranking: Ranking, points: tuple[e.RankingPoint, ...], *, epochs: int, train_images: int
+    ranking: Ranking, points: tuple[e.RankingPoint, ...], settings: AuditSettings, *, train_images: int
 ) -> e.RankingFacts:
     ceiling = [_row("a second training (noise ceiling)", ranking.ceiling)] if ranking.ceiling else []
     return e.RankingFacts(
         verdict=ranking.verdict,
         reason=ranking.reason,
         n=len(points),
-        epochs=epochs,
+        epochs=settings.epochs,
         train_images=train_images,
+        max_macs=settings.max_macs,
         rows=(
             _row("inherited accuracy", ranking.inherited),
             *(_row(name, found) for name, found in ranking.baselines.items()),

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -30,6 +30,9 @@ from nassuite.records import write_bytes, write_text
 from nassuite.run_directory import RunDirectory, read_settings, remembering
 from nassuite.settings import to_table, write_toml
 from nassuite.train.recalibrate import predict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHARES = (0.25, 0.5, 0.625, 0.75, 0.875)
 """Of a group's channels that stay; widths are the aligned ones nearest to them."""
@@ -154,19 +157,14 @@ def as_csv(points: Sequence[Point]) -> str:
 
 
 def figure(points: Sequence[Point]) -> tuple[bytes, bytes]:
-    """One small chart a layer, all on the same axes, as (SVG, PNG), on white; same points, same bytes."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from nassuite.report.figures import SETTINGS
+    """One small chart a layer, all on the same axes, as (SVG, PNG)."""
+    from nassuite.report.figures import drawn
 
     dense, layers = points[0], list(dict.fromkeys(p.layer for p in points[1:]))
     columns = min(6, len(layers))
     rows = -(-len(layers) // columns)
-    with matplotlib.rc_context(SETTINGS):
-        drawing = Figure(figsize=(1.9 * columns + 0.6, 1.45 * rows + 0.7), layout="constrained")
-        FigureCanvasAgg(drawing)
+
+    def draw(drawing: Figure) -> None:
         grid = drawing.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, layer in zip(grid.flat, layers, strict=False):
             own = [dense, *(p for p in points if p.layer == layer)]
@@ -182,7 +180,5 @@ def figure(points: Sequence[Point]) -> tuple[bytes, bytes]:
             axes.set_axis_off()
         drawing.supxlabel("channels removed from this layer alone, %", fontsize=9)
         drawing.supylabel("validation accuracy, %", fontsize=9)
-        svg, png = io.BytesIO(), io.BytesIO()
-        drawing.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        drawing.savefig(png, format="png", dpi=160, metadata={"Software": None})
-    return svg.getvalue(), png.getvalue()
+
+    return drawn(draw, inches=(1.9 * columns + 0.6, 1.45 * rows + 0.7))

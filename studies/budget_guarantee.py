@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
 import math
 import random
 import shlex
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from nassuite.errors import InputError
 from nassuite.flow import Flow, prepare
@@ -48,7 +48,7 @@ from nassuite.records import (
     write_json,
     write_text,
 )
-from nassuite.report.figures import SETTINGS
+from nassuite.report.figures import drawn
 from nassuite.report.words import duration, milliseconds, percent
 from nassuite.run_directory import RunDirectory
 from nassuite.search.driver import Objective, SearchConfig, drop_torn_line, run_trials, sweep
@@ -269,7 +269,7 @@ def write(rows: Sequence[dict[str, Any]], facts: dict[str, Any], given: argparse
         "schema_version": SCHEMA_VERSION, **facts, "seconds": read_jsonl(given.work / "seconds.jsonl"),
         "rows": list(rows),
     }  # fmt: skip
-    svg, png = _figure(rows, given.spaces)
+    svg, png = drawn(lambda figure: _draw(figure, rows, given.spaces), inches=(9, 3.6))
     write_json(given.out / "records.json", records)
     write_bytes(given.out / "budgets.svg", svg)
     write_bytes(given.out / "budgets.png", png)
@@ -339,31 +339,20 @@ def _yes(held: bool) -> str:
     return "yes" if held else "**no**"
 
 
-def _figure(rows: Sequence[dict[str, Any]], spaces: Sequence[str]) -> tuple[bytes, bytes]:
-    """What each winner takes of its budget, as (SVG, PNG), on white."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.axhspan(100 - 100 * SLACK, 100, color="#eef1f4")
-        axes.axhline(100, color="#1a1e24", linewidth=1, linestyle=(0, (5, 4)))
-        for space, colour in zip(spaces, ("#0072b2", "#e69f00", "#009e73"), strict=False):
-            won = [row for row in rows if row["space"] == space and "p50_ms" in row]
-            shares = 100 * np.array([row["p50_ms"] / row["budget_ms"] for row in won])
-            axes.scatter([row["budget_ms"] for row in won], shares, color=colour, s=28, label=space, zorder=3)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("budget, ms")
-        axes.set_ylabel("certified again, % of the budget")
-        axes.legend(frameon=False)
-        svg, png = io.BytesIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
-    return svg.getvalue(), png.getvalue()
+def _draw(figure: Figure, rows: Sequence[dict[str, Any]], spaces: Sequence[str]) -> None:
+    """What each winner takes of its budget."""
+    axes = figure.add_subplot()
+    axes.axhspan(100 - 100 * SLACK, 100, color="#eef1f4")
+    axes.axhline(100, color="#1a1e24", linewidth=1, linestyle=(0, (5, 4)))
+    for space, colour in zip(spaces, ("#0072b2", "#e69f00", "#009e73"), strict=False):
+        won = [row for row in rows if row["space"] == space and "p50_ms" in row]
+        shares = 100 * np.array([row["p50_ms"] / row["budget_ms"] for row in won])
+        axes.scatter([row["budget_ms"] for row in won], shares, color=colour, s=28, label=space, zorder=3)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("budget, ms")
+    axes.set_ylabel("certified again, % of the budget")
+    axes.legend(frameon=False)
 
 
 if __name__ == "__main__":

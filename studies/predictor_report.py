@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from predictor_analysis import FAMILIES, PROBABILITY
 from scipy.stats import binom
 
 from nassuite.records import SCHEMA_VERSION, write_bytes, write_json, write_text
-from nassuite.report.figures import SETTINGS
+from nassuite.report.figures import drawn
 from nassuite.report.words import duration, percent
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
@@ -23,12 +23,13 @@ CALIBRATION_SECONDS = 600
 def write(results: dict[str, Any], facts: dict[str, Any], folder: Path) -> list[Path]:
     """Returns the paths."""
     write_json(folder / "records.json", {"schema_version": SCHEMA_VERSION, **facts, "results": results})
-    figures: dict[str, Callable[[Any, dict[str, Any]], None]] = {
+    figures: dict[str, Callable[..., None]] = {
         "predicted": _draw_predicted, "samples": _draw_samples, "families": _draw_families, "bound": _draw_bound,
     }  # fmt: skip
     paths = [folder / "report.md", folder / "records.json"]
     for name, draw in figures.items():
-        for suffix, data in zip(("svg", "png"), _figure(draw, results), strict=True):
+        files = drawn(functools.partial(draw, r=results), inches=(9, 3.6))
+        for suffix, data in zip(("svg", "png"), files, strict=True):
             write_bytes(folder / f"{name}.{suffix}", data)
             paths.append(folder / f"{name}.{suffix}")
     write_text(folder / "report.md", "\n".join(_lines(results, facts)) + "\n")
@@ -208,22 +209,6 @@ def _number(value: float | None) -> str:
 
 
 # --- figures ----------------------------------------------------------------------------------------
-
-
-def _figure(draw: Callable[[Any, dict[str, Any]], None], results: dict[str, Any]) -> tuple[bytes, bytes]:
-    """(SVG, PNG), on white; same records, same bytes."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure, results)
-        svg, png = io.BytesIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
-    return svg.getvalue(), png.getvalue()
 
 
 def _draw_predicted(figure: Any, r: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from ranking_analysis import ACCURACY, READINGS, TAU
 from ranking_truth import Truth
 
 from nassuite.records import write_bytes, write_text
-from nassuite.report.figures import SETTINGS
+from nassuite.report.figures import drawn
 
 
 def write(truth: Truth, record: dict[str, Any], folder: Path) -> list[Path]:
@@ -202,21 +201,14 @@ def _range(values: Any) -> str:
 
 
 def _figure(truth: Truth, record: dict[str, Any], shown: list[dict[str, Any]]) -> tuple[bytes, bytes]:
-    """(SVG, PNG), on white; same records, same bytes."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """(SVG, PNG): a panel for each of the rows that are shown."""
 
-    with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(4.5 * len(shown), 3.8), layout="constrained")
-        FigureCanvasAgg(figure)
+    def draw(figure: Any) -> None:
         panels = figure.subplots(1, len(shown), squeeze=False)[0]
         for axes, row in zip(panels, shown, strict=True):
             _draw(axes, truth, record, row)
-        svg, png = io.BytesIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
-    return svg.getvalue(), png.getvalue()
+
+    return drawn(draw, inches=(4.5 * len(shown), 3.8))
 
 
 def _draw(axes: Any, truth: Truth, record: dict[str, Any], row: dict[str, Any]) -> None:

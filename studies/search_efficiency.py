@@ -25,11 +25,13 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
+from matplotlib.figure import Figure
 from scipy.stats import wilcoxon
 
 from nassuite.flow import Flow, prepare
 from nassuite.progress import Progress
-from nassuite.records import append_jsonl, environment, read_jsonl, write_json, write_text
+from nassuite.records import append_jsonl, environment, read_jsonl, write_bytes, write_json, write_text
+from nassuite.report.figures import drawn
 from nassuite.run_directory import RunDirectory
 from nassuite.search.driver import Objective, SearchConfig, evaluations, run_trials
 from nassuite.search.pareto import hypervolume, hypervolume_history, pareto_front
@@ -210,24 +212,16 @@ def report(found: dict[str, Any], out: Path, command: str) -> None:
     write_text(out / "report.md", "\n".join(lines))
 
 
-def figure(found: dict[str, Any], out: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+def _draw(figure: Figure, found: dict[str, Any]) -> None:
     styles = dict(zip(SAMPLERS, ("-", "--", "-.", ":", (0, (1, 3))), strict=True))
-    fig, axes = pyplot.subplots(figsize=(6.4, 4))
+    axes = figure.add_subplot()
     for sampler in SAMPLERS:
         if sampler in found["curves"]:
             curve = found["curves"][sampler]
             axes.plot(range(1, len(curve) + 1), curve, linestyle=styles[sampler], label=sampler)
     axes.set(xlabel="distinct evaluations", ylabel="hypervolume / true front's", ylim=(0.8, 1.005))
     axes.grid(alpha=0.3)
-    axes.legend()
-    fig.tight_layout()
-    for suffix in ("svg", "png"):
-        fig.savefig(out / f"efficiency.{suffix}", dpi=120)
+    axes.legend(frameon=False)
 
 
 def _flow(run: Path, progress: Progress) -> Flow:
@@ -268,7 +262,9 @@ def main() -> None:
     found = analyse(table, rows)
     command = shlex.join(["python", *sys.argv])
     arguments.out.mkdir(parents=True, exist_ok=True)
-    figure(found, arguments.out)
+    pictures = drawn(lambda figure: _draw(figure, found), inches=(6.4, 4))
+    for suffix, data in zip(("svg", "png"), pictures, strict=True):
+        write_bytes(arguments.out / f"efficiency.{suffix}", data)
     report(found, arguments.out, command)
     write_json(
         arguments.out / "records.json",

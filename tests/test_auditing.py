@@ -41,6 +41,19 @@ def test_architectures_are_spread_over_latencies_and_families():
     assert draw_archs(space, latency, 48, seed=1) != archs
 
 
+def test_only_those_that_fit_are_drawn():
+    space = load_space("tiny")
+
+    def depth(arch):
+        return float(len(arch.blocks))
+
+    shallow = draw_archs(space, depth, 12, seed=0, fits=lambda arch: depth(arch) <= 5)
+    assert len(shallow) == 12
+    assert max(map(depth, shallow)) <= 5
+    with pytest.raises(InputError, match="0 fit: raise --max-macs"):
+        draw_archs(space, depth, 12, seed=0, fits=lambda arch: False)
+
+
 def test_what_it_finds_is_written_and_stands_in_the_report(run):
     facts = audit(run, SETTINGS)
     trainings = lines(run / "audit" / "trainings.jsonl")
@@ -87,6 +100,10 @@ def test_what_is_refused(run, capsys):
         audit(run, audit_settings)
     assert main(["audit", str(run / "nothing")]) == 2
     assert "no such run directory" in capsys.readouterr().err
+    shutil.rmtree(path.parent)
+    assert main(["audit", str(run), "--max-macs", "1000"]) == 2
+    assert "0 fit: raise --max-macs" in capsys.readouterr().err
+    assert not path.exists()
     assert main(["audit", str(run), "--architectures", "3"]) == 2
     assert "--architectures 3: expected 8 or more" in capsys.readouterr().err
     stages = (run / "stages.jsonl").read_text().splitlines(keepends=True)

@@ -35,6 +35,8 @@ class RankingPoint:
 class RankingFacts:
     """What ``nassuite audit`` found: ``n`` architectures, each trained for ``epochs`` on ``train_images``.
 
+    Where ``max_macs`` is given, none has more, and nothing is said of those that do.
+
     ``verdict`` is one of search.ranking.Verdict, ``reason`` says why. ``rows`` begin with the inherited accuracy.
     ``over_macs`` is its tau less that of MACs, ``gap`` inherited less from-scratch accuracy, both with
     low and high of the 95 % interval. ``bands`` are (from ms, to ms, n, tau within).
@@ -50,6 +52,7 @@ class RankingFacts:
     gap: tuple[float, float, float]
     bands: tuple[tuple[float, float, int, float], ...]
     points: tuple[RankingPoint, ...]
+    max_macs: int | None = None
 
 
 @dataclass(frozen=True)

@@ -244,8 +244,9 @@ def predictor_words(content: ReportContent) -> str:
 def ranking_words(r: RankingFacts) -> str:
     gap, low, high = (f"{100 * value:+.1f}" for value in r.gap)
     bands = ", ".join(f"{tau:.2f} ({from_ms:.3g} to {to_ms:.3g} ms)" for from_ms, to_ms, _, tau in r.bands)
+    limited = "" if r.max_macs is None else f" of at most {count(r.max_macs)} MACs"
     return (
-        f"{r.verdict[:1].upper()}{r.verdict[1:]}: {r.reason}. {r.n} architectures were trained from scratch for {r.epochs} epochs on "
+        f"{r.verdict[:1].upper()}{r.verdict[1:]}: {r.reason}. {r.n} architectures{limited} were trained from scratch for {r.epochs} epochs on "
         f"{r.train_images:,} images. Kendall's τ within thirds of the latency: {bands}. Inherited less from-scratch "
         f"accuracy: {gap} points ({low} to {high})."
     )

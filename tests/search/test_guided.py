@@ -178,7 +178,7 @@ def test_three_objectives_are_spread_along_their_front():
 
     def volume(sampler):
         study = study_of(sampler, ("minimize",) * 3)
-        study.optimize(distances, n_trials=48)
+        study.optimize(distances, n_trials=30)
         values = np.array([t.values for t in study.trials])
         done, total = np.empty((0, 3)), 0.0
         for value in values:

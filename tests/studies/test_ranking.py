@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies"))
 
 import ranking as study
 import ranking_analysis as analysis
+import ranking_supernet
 from ranking_ablations import ABLATIONS, DEFAULT, Ablation, chosen
 from ranking_truth import read_truth
 
@@ -38,6 +39,12 @@ def audited(tiny_run, tmp_path_factory):
 
 def arguments(tmp_path, *more):
     return ["--epochs", "1", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"), *more]
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Intervals are not what is tested here."""
+    monkeypatch.setattr("nassuite.search.ranking.BOOTSTRAP_DRAWS", 40)
 
 
 @pytest.fixture
@@ -70,8 +77,8 @@ def test_from_an_audit_to_the_report(audited, here, tmp_path, monkeypatch):
     def unused(*_, **__):
         pytest.fail("done twice")
 
-    monkeypatch.setattr(study, "train_supernet", unused)
-    monkeypatch.setattr(study, "recalibrated", unused)
+    monkeypatch.setattr(ranking_supernet, "train_supernet", unused)
+    monkeypatch.setattr(ranking_supernet, "recalibrated", unused)
     study.main(arguments(tmp_path, "--data", "folder:photos", "--only", *TWO))
     assert read_json(tmp_path / "out" / "records.json")["results"] == record["results"]
     (tmp_path / "out" / "report.md").unlink()
@@ -125,7 +132,7 @@ def test_a_refit_classifier_is_the_better_one_on_what_it_was_fitted_to():
     classifier = nn.Linear(3, 3)
     nn.init.zeros_(classifier.weight)
     before = classifier.weight.clone()
-    fitted = study.refit(classifier, features, labels)
+    fitted = ranking_supernet.refit(classifier, features, labels)
     assert torch.equal(classifier.weight, before)
     assert (fitted(features).argmax(1) == labels).float().mean() > 0.9
     assert F.cross_entropy(fitted(features), labels) < F.cross_entropy(classifier(features), labels)
