@@ -52,18 +52,16 @@ def run_ablation(study: Study, name: str) -> None:
     if name in finished and (finished[name]["failed"] or not missing):
         return
     study.progress.say(name)
-    line: dict[str, Any] = {"name": name, "failed": None}
+    failed = None
     try:
         supernet = supernet_of(study, name)
+        for arch in study.progress.track(missing, "inherited weights"):
+            found = scores_of(study, supernet, arch, ablation)
+            append_jsonl(folder / "scores.jsonl", {"digest": arch.digest, **found})
     except FloatingPointError as error:
-        append_jsonl(study.work / "finished.jsonl", line | {"failed": str(error)})
-        return
-    for arch in study.progress.track(missing, "inherited weights"):
-        append_jsonl(
-            folder / "scores.jsonl", {"digest": arch.digest, **scores_of(study, supernet, arch, ablation)}
-        )
+        failed = str(error)
     if name not in finished:
-        append_jsonl(study.work / "finished.jsonl", line)
+        append_jsonl(study.work / "finished.jsonl", {"name": name, "failed": failed})
 
 
 def begin(path: Path, settings: dict[str, Any], what: str) -> None:

@@ -110,12 +110,14 @@ def macs_a_step(study: Study, ablation: Ablation) -> float:
 
 
 def scores_of(study: Study, supernet: Supernet, arch: Arch, ablation: Ablation) -> dict[str, float]:
-    """What an architecture inherits, by every reading; validation images."""
+    """What an architecture inherits, by every reading; validation images. Raises FloatingPointError for no numbers."""
     batches = [images for images, _ in study.train_batches(ablation.recalibration)]
     network = recalibrated(supernet, arch, batches)
     head: Any = network.head
     classifier, head.classifier = head.classifier, nn.Identity()
     seen = predict(network, study.val, arch.resolution)
+    if not seen.isfinite().all():
+        raise FloatingPointError(f"what {arch} inherits is not finite")
     told = study.train_batches(REFIT_IMAGES)
     known = predict(network, (images for images, _ in told), arch.resolution)
     fitted = refit(classifier, known, torch.cat([labels for _, labels in told]))

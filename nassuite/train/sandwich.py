@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from nassuite.data import Split
 from nassuite.nn.supernet import Supernet
 from nassuite.progress import SILENT, Progress
-from nassuite.space import UNORDERED, Genes, Space
+from nassuite.space import UNORDERED, Genes, Space, Value
 from nassuite.spec import Arch
 from nassuite.train.loop import Backward, Checkpoints, TrainConfig, train
 from nassuite.train.team import ALONE, Team
@@ -72,7 +72,7 @@ def draw_sandwich(
             for _ in range(count - len(ends))
         ),
     ]
-    deals: dict[tuple[object, ...], list[object]] = {}
+    deals: dict[tuple[Value, ...], list[Value]] = {}
     for name, choices in space.genes.items():
         if name.endswith(".operator") and config.fair:
             kept = config.kinship > 0 and choices in deals and rng.random() < config.kinship

@@ -128,7 +128,7 @@ def cells_of_three(points, reference, maximise):
     limit = np.where(maximise, -np.asarray(reference), reference)
     sides = [np.arange(-6, end) for end in limit]
     grid = np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(-1, 3)
-    return sum(bool((signed <= cell).all(1).any()) for cell in grid)
+    return int((signed[:, None] <= grid).all(2).any(0).sum())
 
 
 @given(CUBE, CUBE, st.tuples(*[st.integers(-3, 4)] * 3), st.tuples(*[st.booleans()] * 3))
