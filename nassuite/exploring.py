@@ -35,7 +35,7 @@ from nassuite.search.driver import (
 )
 from nassuite.search.storage import begin_study, join_study, open_storage, reachable
 from nassuite.spec import Arch
-from nassuite.stages import SEARCH_VAL_IMAGES, accuracy_of
+from nassuite.stages import SEARCH_VAL_IMAGES, accuracy_of, follow_pace
 from nassuite.storage_url import without_password
 from nassuite.time_shares import LEAST
 
@@ -49,6 +49,7 @@ def explore(flow: Flow) -> None:
     """The Optuna study, in this process or in several that share it."""
     if flow.search_seconds is not None and "search" in flow.run.stages_done():
         return  # it may have ended by time, with fewer trials than were planned
+    follow_pace(flow)
     if flow.settings.storage is not None:
         _explore_in_storage(flow, flow.settings.storage)
         return
@@ -154,6 +155,7 @@ def search_here(flow: Flow, study: optuna.Study) -> int:
     """Evaluates in this process until the study's trials are done; how many were this process's own."""
     settings = flow.settings
     assert settings.trials is not None
+    assert settings.sampler is not None
     own = 0
 
     def accuracy(arch: Arch) -> float:

@@ -86,7 +86,11 @@ class Settings:
         None, "search only what keeps the budget with this probability by prediction (default: as predicted)"
     )
     trials: int | None = option(None, "distinct architectures evaluated by the search (default: 72)")
-    sampler: str = option("nsga2", "Optuna sampler", choices=("nsga2", "guided", "tpe", "gp", "random"))
+    sampler: str | None = option(
+        None,
+        "Optuna sampler; guided is this suite's own (default: guided, or nsga2 with --minimise)",
+        choices=("guided", "nsga2", "tpe", "gp", "random"),
+    )
     workers: int = option(1, "processes that search together")
     storage: str | None = option(
         None, "database or gRPC proxy through which several machines search (default: this machine alone)"
@@ -132,6 +136,7 @@ class Settings:
             size=size,
             device=device,
             space=self.space or _space_for(images, size),
+            sampler=self.sampler or ("nsga2" if self.minimise else "guided"),
             batch_size=self.batch_size or _between(32, images / 32 // 16 * 16, 128),
         )
         if self.time_limit is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ from nassuite.latency.certificate import certify
 from nassuite.latency.choosing import collect
 from nassuite.latency.cost import cost
 from nassuite.latency.footprint import exceeded, measured, predicted
-from nassuite.latency.meter import Measurement, normalised_ms
+from nassuite.latency.meter import CALIBRATION, Measurement, normalised_ms
 from nassuite.metrics import score
 from nassuite.records import append_jsonl, write_json
 from nassuite.run_directory import FileCheckpoints
@@ -41,6 +42,8 @@ from nassuite.train.team import ALONE, Team
 
 SEARCH_VAL_IMAGES = 2000
 FINALISTS = 8
+PACE = dataclasses.replace(CALIBRATION, processes=3)
+PACE_SAID = 1.05
 HOPELESS = 0.8
 """A budget below this fraction of the fastest architecture's latency is told to be so before any training."""
 
@@ -78,6 +81,29 @@ def calibrate(flow: Flow) -> None:
         bound = {"probability": flow.settings.predicted_confidence, "margin": flow.margin}
     record = {"model": flow.predictor.model, "fitted_on": flow.predictor.fitted_on, "bound": bound}
     write_json(flow.run.predictor, {**record, **flow.predictor.error.to_json()})
+
+
+def follow_pace(flow: Flow) -> None:
+    """Brings predictions to the speed of the machine as it is now.
+
+    An hour of training may lie behind the calibration, or, on another run's samples, a week: what a machine
+    shares with others, or its clock, may have made it 1.5 times as slow. Not measured where somebody has
+    to carry the model to the device.
+    """
+    if flow.by_hand or flow.run.pace.exists() or flow.run.journal.exists():
+        return
+    arch = min(flow.samples, key=lambda sample: sample.ratio).arch
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        flow.export(arch, path)
+        (now,) = flow.meter([path], flow.target, sampling=PACE, seed=flow.settings.seed)
+    pace = now.reference_ms / float(np.median([sample.reference_ms for sample in flow.samples]))
+    write_json(flow.run.pace, {"pace": pace, "reference_ms": now.reference_ms})
+    flow.__dict__.pop("pace", None)  # read again
+    if not 1 / PACE_SAID < pace < PACE_SAID:
+        flow.progress.say(
+            f"this machine now takes {pace:.2f} times as long as when it was calibrated: predictions follow"
+        )
 
 
 def train_shared_weights(flow: Flow, team: Team = ALONE) -> None:
@@ -213,6 +239,7 @@ def _held_to(flow: Flow, known: Iterable[Measured], budget: float) -> dict[str, 
                 p50_ms=m.measurement.p50_ms,
                 p90_ms=m.measurement.p90_ms,
                 aa_ratio=max(m.measurement.aa_ratios, key=lambda ratio: abs(ratio - 1)),
+                reference_ms=m.measurement.reference_ms,
                 cost=m.cost,
                 exceeds=m.exceeds,
             )

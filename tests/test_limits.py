@@ -22,7 +22,7 @@ from nassuite.study import search
 def flow_of(tiny_run, folder, *budgets, **changes) -> Flow:
     """Of a run that has its supernet and its latencies."""
     for name in ("supernet", "latency"):
-        shutil.copytree(tiny_run.run / name, folder / name)
+        shutil.copytree(tiny_run.run / name, folder / name, ignore=shutil.ignore_patterns("pace.json"))
     wanted = settings(tiny_run.folder, *budgets, **changes)
     return prepare(RunDirectory(folder), wanted, progress=SILENT, meter=deterministic_meter)
 

@@ -31,7 +31,7 @@ from nassuite.settings import (
         ({"budget_ms": (math.inf,)}, "--budget-ms inf: expected a positive"),
         ({"budget_ms": (2.0, 2.0)}, "--budget-ms 2 2: give every budget once"),
         ({"budget_ms": (0.1, 0.1 + 1e-9)}, "--budget-ms 0.1 0.1: give every budget once"),
-        ({"sampler": "annealing"}, "--sampler 'annealing': expected one of nsga2, guided, tpe, gp, random"),
+        ({"sampler": "annealing"}, "--sampler 'annealing': expected one of guided, nsga2, tpe, gp, random"),
         ({"metric": "recall"}, "--metric 'recall'"),
         ({"percentile": 99}, "--percentile 99: expected one of 50, 90"),
         ({"threads": 0}, "--threads 0: expected 1 or more"),

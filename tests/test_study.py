@@ -1,6 +1,7 @@
 """One whole run with a deterministic meter, and what it hands over."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from nassuite.compress.prune import PruneRecord
 from nassuite.errors import InputError
 from nassuite.flow import budget_notes
 from nassuite.latency.certificate import check
-from nassuite.latency.meter import CALIBRATION, CERTIFICATE
+from nassuite.latency.meter import CALIBRATION, CERTIFICATE, Sampling
 from nassuite.onnx_export import run_onnx
 from nassuite.progress import SILENT
 from nassuite.prune_settings import PruneSettings
@@ -235,7 +236,7 @@ def test_status_and_settings_of_the_run_are_in_its_study_file(tiny_run):
 
 class CountingMeter:
     def __init__(self) -> None:
-        self.files = {CALIBRATION: 0, CERTIFICATE: 0}
+        self.files: Counter[Sampling] = Counter()
 
     def __call__(self, paths, target, *, sampling=CERTIFICATE, progress=SILENT, seed=0):
         self.files[sampling] += len(paths)

@@ -26,7 +26,8 @@ PLACES = 3
 class Finalist:
     """A measured architecture. ``correct`` says for each validation image whether it was right.
 
-    ``latency_ms`` is the percentile that the budget asks for; ``passes`` says that the certificate does and that the
+    ``latency_ms`` is the percentile that the budget asks for, ``reference_ms`` what the reference network took beside it;
+    ``passes`` says that the certificate does and that the
     file keeps all other limits (``exceeds`` names those that it does not). ``cost`` is what else is minimised,
     measured.
     """
@@ -40,6 +41,7 @@ class Finalist:
     p50_ms: float
     p90_ms: float
     aa_ratio: float
+    reference_ms: float
     cost: float | None = None
     exceeds: tuple[str, ...] = ()
 
@@ -175,6 +177,7 @@ def to_json(finalist: Finalist) -> dict[str, Any]:
         "p50_ms": finalist.p50_ms,
         "p90_ms": finalist.p90_ms,
         "aa_ratio": finalist.aa_ratio,
+        "reference_ms": finalist.reference_ms,
         "cost": finalist.cost,
         "exceeds": list(finalist.exceeds),
     }

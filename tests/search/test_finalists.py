@@ -37,7 +37,7 @@ def finalist(
     accuracy = float(correct.mean())
     return Finalist(
         evaluation(0, accuracy, latency_ms), macs, accuracy, correct, latency_ms, passes,
-        p50_ms=latency_ms, p90_ms=latency_ms * 1.1, aa_ratio=1.0, cost=cost,
+        p50_ms=latency_ms, p90_ms=latency_ms * 1.1, aa_ratio=1.0, reference_ms=0.2, cost=cost,
     )  # fmt: skip
 
 
@@ -160,6 +160,7 @@ def test_json():
     value = json.loads(json.dumps(to_json(finalist(right(900), 0.5))))
     assert Arch.from_json(value["arch"]) == ARCH
     assert (value["val_accuracy"], value["latency_ms"], value["passes"]) == (0.9, 0.5, True)
+    assert value["reference_ms"] == 0.2
 
 
 def test_what_is_minimised_decides_between_equals_only():

@@ -78,23 +78,26 @@ def test_from_searching_to_the_report(tmp_path):
         study.main([*arguments, "--analyse"])
 
 
-def rows_of(*latencies, budget=1.0):
+def rows_of(*latencies, budget=1.0, pace=1.0):
     """A row for each latency, None standing for a budget without a winner."""
     row = {"space": "tiny", "budget_ms": budget}
     found = {"predicted_ms": 1.0, "chosen_ms": 1.0, "macs": 1e6, "noisy": False, "verdict": "pass"}
     found["target"] = Target().describe()
-    return [row if ms is None else {**row, **found, "p50_ms": ms} for ms in latencies]
-
-
-def verdicts(rows):
-    settings = {"calibration": 24, "trials": 10, "seed": 0}
-    facts = {"settings": settings, "seconds": [], "command": "", "started": "", "environment": {}}
-    lines = study._lines(rows, facts)
     return [
-        line.rstrip("| ").rsplit("| ", 1)[1]
-        for line in lines
-        if line.startswith("| ") and " aim " not in line
-    ][:2]
+        row if ms is None else {**row, **found, "p50_ms": ms, "pace": pace, "later_ms": 1.5 * ms / pace, "later_pace": 1.5}
+        for ms in latencies
+    ]  # fmt: skip
+
+
+FACTS = {
+    "settings": {"calibration": 24, "trials": 10, "seed": 0},
+    "seconds": [], "command": "", "started": "", "environment": {},
+}  # fmt: skip
+
+
+def verdicts(rows, *, at_pace=False):
+    lines = [line for line in study._lines(rows, FACTS) if line.startswith("| ")][1:3]
+    return [line.split(" | ")[4 if at_pace else 2].rstrip(" |") for line in lines]
 
 
 def test_the_aims_by_hand():
@@ -104,3 +107,16 @@ def test_the_aims_by_hand():
     assert verdicts(rows_of(*[0.98] * 18, None, None)) == ["**no**", "yes"]  # no winner is a budget not kept
     assert verdicts(rows_of(*[0.9] * 20)) == ["yes", "**no**"]
     assert verdicts(rows_of(*[None] * 20)) == ["**no**", "**no**"]
+
+
+def test_what_a_slower_machine_takes_from_a_promise_is_told_apart():
+    slow = rows_of(*[1.2 * 0.98] * 20, pace=1.2)
+    assert verdicts(slow) == ["**no**", "yes"]
+    assert verdicts(slow, at_pace=True) == ["yes", "yes"]
+    quick = rows_of(*[0.98] * 20, pace=0.9)  # kept by luck
+    assert verdicts(quick) == ["yes", "yes"]
+    assert verdicts(quick, at_pace=True) == ["**no**", "yes"]
+    text = " ".join(study._lines(slow, FACTS))
+    assert "the pace of the second certificates is 1.20 to 1.20, median 1.20" in text
+    assert "0 of 20 (0.0 % to 16.1 %) were within the budget" in text
+    assert "20 of 20 (83.9 % to 100.0 %) at the pace of the search" in text
