@@ -25,7 +25,7 @@ from nassuite.data import default_augment
 from nassuite.errors import InputError
 from nassuite.flow import Flow, prepare
 from nassuite.latency.cost import cost
-from nassuite.latency.kernels import layers
+from nassuite.latency.footprint import predicted
 from nassuite.metrics import score
 from nassuite.nn.network import build
 from nassuite.progress import SILENT, Progress
@@ -77,9 +77,7 @@ def audit(
         settings = _settled(begun, settings)
         flow = prepare(run, run_settings, progress=progress)
         flow = dataclasses.replace(flow, data=_subset(flow, settings))
-        archs = draw_archs(
-            flow.space, flow.predict_ms, settings.architectures, settings.seed, fits=_fits(flow, settings)
-        )
+        archs = archs_of(flow, settings)
         begun.parent.mkdir(exist_ok=True)
         write_toml(begun, to_table(settings))
         trainings = _trainings(flow, settings, archs, root / "audit" / "trainings.jsonl")
@@ -112,16 +110,13 @@ def _subset(flow: Flow, settings: AuditSettings) -> Any:
     return dataclasses.replace(data, train=data.train.subset(count, settings.seed))
 
 
-def _fits(flow: Flow, settings: AuditSettings) -> Callable[[Arch], bool]:
+def archs_of(flow: Flow, settings: AuditSettings) -> list[Arch]:
+    """The architectures of an audit, in the order in which they are trained."""
     most = settings.max_macs
-
-    def fits(arch: Arch) -> bool:
-        classifier = arch.head.width * flow.interface.num_classes
-        return (
-            most is None or sum(layer.macs for layer in layers(arch, flow.data.in_chans)) + classifier <= most
-        )
-
-    return fits
+    return draw_archs(
+        flow.space, flow.predict_ms, settings.architectures, settings.seed,
+        fits=lambda arch: most is None or predicted("macs", arch, flow.interface) <= most,
+    )  # fmt: skip
 
 
 def draw_archs(

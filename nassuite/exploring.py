@@ -64,7 +64,7 @@ def explore(flow: Flow) -> None:
 def _explore_in_storage(flow: Flow, url: str) -> None:
     if flow.run.journal.exists():
         return
-    name = study_name(flow.run)
+    name = flow.run.study_name()
     study = begin_study(open_storage(url), url, name, study_facts(flow), minimised=flow.minimised_count)
     flow.progress.say(
         f"the study is {name} in {without_password(url)}; "
@@ -75,14 +75,6 @@ def _explore_in_storage(flow: Flow, url: str) -> None:
             _search_together(flow, study)
         search_here(flow, study)
         keep(study, flow.run.journal)
-
-
-def study_name(run: RunDirectory) -> str:
-    """What a run's study is called where many runs are kept: its folder's name, and what tells it from its like."""
-    _, facts = run.read_settings()
-    if "study" not in facts:
-        raise InputError(f"{run.study} is damaged: it lacks study")
-    return facts["study"]
 
 
 def study_facts(flow: Flow) -> dict[str, str]:
@@ -145,7 +137,7 @@ def _search_worker(root: Path, storage: str | None) -> None:
         if storage is None:
             search_here(flow, flow.study)
         else:
-            study = join_study(open_storage(storage), storage, study_name(run), study_facts(flow))
+            study = join_study(open_storage(storage), storage, run.study_name(), study_facts(flow))
             with reachable(storage):
                 search_here(flow, study)
     except (InputError, OSError, KeyboardInterrupt):

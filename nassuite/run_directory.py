@@ -131,6 +131,13 @@ class RunDirectory:
             Settings(**from_table(settings, str(self.study))), table.get("folder", os.getcwd())
         ), table
 
+    def study_name(self) -> str:
+        """What the study is called where many runs are kept: the folder's name, and what tells it from its like."""
+        _, facts = self.read_settings()
+        if "study" not in facts:
+            raise InputError(f"{self.study} is damaged: it lacks study")
+        return facts["study"]
+
     # --- stages ---
 
     @property

@@ -231,8 +231,6 @@ def _check_objective(settings: Settings) -> None:
             f"--target {settings.target} is measured by hand, --refine {settings.refine} measures in many steps: leave out "
             "one of them"
         )
-    if settings.minimise and settings.sampler == "guided":
-        raise InputError("--minimise is a third objective, --sampler guided takes two: leave out one of them")
 
 
 def _check(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from nassuite.progress import SILENT, Progress
 from nassuite.run_directory import RunDirectory
 from nassuite.settings import Settings, from_table
 from nassuite.stages import train_shared_weights
+from nassuite.starting import check_initial, start_from
 from nassuite.study import refuse_other_ground, run_facts
 from nassuite.train.team import ALONE, Team
 
@@ -26,13 +27,15 @@ def train_supernet_of_run(
     *,
     out: Path,
     resume: bool = False,
+    init: Path | None = None,
     team: Team = ALONE,
     progress: Progress | None = None,
     command: Sequence[str] | None = None,
 ) -> Settings:
     """Begins a run in ``out`` with its supernet, or trains on that of the run there; gives the run's settings.
 
-    Afterwards ``search(resume=True)`` goes on with the run, or ``reuse`` takes its supernet. Raises InputError for
+    ``init`` is a run whose supernet's weights this one's begins with. Afterwards ``search(resume=True)`` goes on with the run,
+    or ``reuse`` takes its supernet. Raises InputError for
     anything wrong with the input; of what the first process alone can see, in that one.
     """
     run = RunDirectory(out)
@@ -47,14 +50,19 @@ def train_supernet_of_run(
         _check_shares(flow, team)
 
         def begin() -> None:
+            facts = run.read_settings()[1] if resume else run_facts(flow, command)
             if resume:
-                refuse_other_ground(flow, run.read_settings()[1], machine=False)
+                refuse_other_ground(flow, facts, machine=False)
                 held.enter_context(run.locked())
-                return
-            facts = run_facts(flow, command)
-            run.create()
-            held.enter_context(run.locked())
-            run.write_settings(flow.settings, facts)
+            else:
+                if init is not None:
+                    facts["initial"] = str(init.resolve())
+                    check_initial(flow, RunDirectory(init))
+                run.create()
+                held.enter_context(run.locked())
+                run.write_settings(flow.settings, facts)
+            if "initial" in facts:
+                start_from(flow, RunDirectory(Path(facts["initial"])))
 
         team.given(begin)
         with run.stage("supernet") if team.leads else nullcontext():

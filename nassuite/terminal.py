@@ -13,6 +13,7 @@ from rich.table import Table
 from nassuite.errors import InputError
 from nassuite.records import environment
 from nassuite.run_directory import STAGES, FileCheckpoints, RunDirectory, read_lines
+from nassuite.storage_url import without_password
 
 if TYPE_CHECKING:
     from nassuite.settings import Settings
@@ -104,13 +105,27 @@ def _detail(run: RunDirectory, settings: Settings, stage: str) -> str:
         from nassuite.search.driver import trials_in
 
         if settings.storage is not None and not run.journal.exists():
-            return f"{settings.trials} architectures, counted in {settings.storage}"
+            return _in_storage(run, settings, settings.storage)
         return f"{trials_in(run.journal)} of {settings.trials} architectures"
     if stage == "deploy":
         budgets = run.budgets_ms(settings)
         made = [budget for budget in budgets if (run.deploy(budget) / "card.json").exists()]
         return f"models for {len(made)} of {len(budgets)} budgets" if budgets else ""
     return ""
+
+
+def _in_storage(run: RunDirectory, settings: Settings, url: str) -> str:
+    """What of a search in a database is done; why it cannot be told, where that is so."""
+    from nassuite.search.storage import trials_in_storage
+
+    shown = without_password(url)
+    if "supernet" not in run.stages_done():
+        return f"0 of {settings.trials} architectures, to come in {shown}"
+    try:
+        done = trials_in_storage(url, run.study_name())
+    except InputError as error:
+        return f"{settings.trials} architectures, how many of them are done is not known: {error}"
+    return f"{done or 0} of {settings.trials} architectures, in {shown}"
 
 
 def print_space(space: Space) -> None:

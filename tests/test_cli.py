@@ -57,7 +57,6 @@ def here(tmp_path, monkeypatch) -> Path:
         ("search --objective mnas", "no latency budget: give --budget-ms"),
         ("search --objective pareto --budget-ms 1", "--objective pareto looks for the whole front"),
         ("search --objective pareto --max-params 9 --data digits", "--max-params 9: no architecture of the space micro"),
-        ("search --budget-ms 1 --minimise macs --sampler guided", "--sampler guided takes two"),
         ("search --budget-ms 1 --init a --from b", "b: no such run directory"),
         ("search --budget-ms 1 --init nowhere", "nowhere: no such run directory"),
         ("search --budget-ms 0", "--budget-ms 0: expected a positive number"),

@@ -110,6 +110,13 @@ class TestRefused:
         assert main(["worker", str(copy)]) == 2
         assert "more machines need a search that began with --storage" in capsys.readouterr().err
 
+    def test_what_status_says(self, copy, database, capsys, monkeypatch):
+        assert main(["status", str(copy)]) == 0
+        assert f"{FIRST} of {TRIALS} architectures, in {database}" in capsys.readouterr().out
+        monkeypatch.setenv(STORAGE_VARIABLE, "")
+        assert main(["status", str(copy)]) == 0
+        assert "how many of them are done is not known: --storage" in capsys.readouterr().out
+
     def test_a_storage_that_is_not_there(self, copy, capsys):
         where = f"postgresql://nas@127.0.0.1:{postgres.free_port()}/postgres"
         assert main(["worker", str(copy), "--storage", where]) == 2

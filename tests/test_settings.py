@@ -61,7 +61,6 @@ from nassuite.settings import (
         ({"objective": "pareto", "predicted_confidence": 0.9}, "--predicted-confidence is about keeping a budget"),
         ({"objective": "mnas", "predicted_confidence": 0.9}, "--predicted-confidence is about keeping a budget"),
         ({"objective": "mnas", "minimise": "macs"}, "--objective mnas weighs accuracy and latency alone"),
-        ({"minimise": "size", "sampler": "guided"}, "--minimise is a third objective, --sampler guided takes two"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_one_line(wrong, message):

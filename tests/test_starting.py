@@ -7,12 +7,14 @@ import torch
 from deterministic_meter import deterministic_meter
 from tiny_runs import CLASSES, LOOSE_MS, TIGHT_MS, InterruptingProgress, Interruption, settings
 
+from nassuite.cli import main
 from nassuite.errors import InputError
 from nassuite.flow import Flow, prepare
 from nassuite.progress import SILENT
 from nassuite.run_directory import FileCheckpoints, RunDirectory
 from nassuite.starting import CLASSIFIER, start_from
 from nassuite.study import search
+from nassuite.supernet_training import train_supernet_of_run
 
 
 def flow_of(tiny_run, folder, **changes) -> Flow:
@@ -118,3 +120,34 @@ def test_a_run_remembers_what_it_started_from(tiny_run, tmp_path):
     shutil.rmtree(other)
     interrupted(resume=True)
     assert run.initial_supernet.read_bytes() == started
+
+
+def test_a_supernet_alone_starts_from_another_too(tiny_run, tmp_path):
+    """And goes on from those weights after an interruption, without that run."""
+    other = shutil.copytree(tiny_run.run, tmp_path / "other")
+    run = RunDirectory(tmp_path / "run")
+    wanted = settings(tiny_run.folder, LOOSE_MS, epochs=1)
+    with pytest.raises(Interruption):
+        train_supernet_of_run(
+            wanted, out=run.root, init=other, progress=InterruptingProgress({"supernet": 1})
+        )
+    assert run.read_settings()[1]["initial"] == str(other)
+    started = FileCheckpoints(run.initial_supernet).load().tensors
+    assert torch.equal(
+        started["model.slots.stem.conv.weight"], trained(other)["model.slots.stem.conv.weight"]
+    )
+    shutil.rmtree(other)
+    train_supernet_of_run(None, out=run.root, resume=True, progress=SILENT)
+    whole = tmp_path / "whole"
+    train_supernet_of_run(wanted, out=whole, init=tiny_run.run, progress=SILENT)
+    assert all(torch.equal(tensor, trained(whole)[name]) for name, tensor in trained(run.root).items())
+
+
+def test_what_a_supernet_alone_cannot_start_from_is_refused(tiny_run, tmp_path, capsys):
+    flags = [f"--data=folder:{tiny_run.folder / 'photos'}", f"--space={tiny_run.folder / 'space.toml'}"]
+    out = tmp_path / "run"
+    assert main(["train-supernet", *flags, "--init", str(tmp_path / "nowhere"), "--out", str(out)]) == 2
+    assert "nowhere: no such run directory" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(["train-supernet", "--resume", str(tiny_run.run), "--init", str(tiny_run.run)]) == 2
+    assert "--resume goes on with the run's own settings: leave out --init" in capsys.readouterr().err

@@ -245,7 +245,9 @@ class CountingMeter:
 
 def test_another_budget_reuses_the_supernet_and_the_samples(tiny_run, tmp_path, monkeypatch):
     """And a budget that nothing keeps leaves a valid report, even where nothing was worth evaluating."""
-    monkeypatch.setattr("nassuite.train.sandwich.draw_sandwich", lambda *_: pytest.fail("a supernet step"))
+    monkeypatch.setattr(
+        "nassuite.train.sandwich.draw_sandwich", lambda *_, **__: pytest.fail("a supernet step")
+    )
     meter, progress = CountingMeter(), ListeningProgress()
     again = settings(tiny_run.folder, IMPOSSIBLE_MS)
     outcome = search(again, out=tmp_path / "run", reuse=tiny_run.run, meter=meter, progress=progress)

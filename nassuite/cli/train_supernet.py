@@ -25,6 +25,10 @@ def add(commands: Any) -> None:
     train.add_argument(
         "--study", help="settings from a shipped study or a TOML file; other flags win over it"
     )
+    train.add_argument(
+        "--init", type=Path, metavar="RUN",
+        help="begin with the weights of RUN's supernet, of the same space; other classes get a new head",
+    )  # fmt: skip
     place = train.add_mutually_exclusive_group(required=True)
     place.add_argument("--out", type=Path, metavar="RUN", help="begin a run in this directory")
     place.add_argument(
@@ -38,9 +42,13 @@ def _train_supernet(arguments: argparse.Namespace) -> int:
     settings = None
     if arguments.resume is None:
         settings = Settings(**((load_study(arguments.study) if arguments.study else {}) | given))
-    elif given or arguments.study:
-        extra = [flag(name) for name in given] + (["--study"] if arguments.study else [])
-        raise InputError(f"--resume goes on with the run's own settings: leave out {', '.join(extra)}")
+    else:
+        extra = [flag(name) for name in given]
+        extra += [
+            name for name, value in {"--study": arguments.study, "--init": arguments.init}.items() if value
+        ]
+        if extra:
+            raise InputError(f"--resume goes on with the run's own settings: leave out {', '.join(extra)}")
     out = arguments.out or arguments.resume
 
     from nassuite.supernet_training import train_supernet_of_run
@@ -51,7 +59,7 @@ def _train_supernet(arguments: argparse.Namespace) -> int:
             arguments.started, arguments.progress = out, Progress()
         try:
             settings = train_supernet_of_run(
-                settings, out=out, resume=arguments.resume is not None, team=team,
+                settings, out=out, resume=arguments.resume is not None, init=arguments.init, team=team,
                 progress=getattr(arguments, "progress", None),
                 command=["nassuite", *arguments.command_line],
             )  # fmt: skip

@@ -210,7 +210,11 @@ def _new_evaluations(
     study: optuna.Study, space: Space, objective: Objective, config: SearchConfig, over: Callable[[], bool]
 ) -> Iterator[None]:
     """Makes trials, and yields for each architecture that was evaluated, here or by another worker."""
-    objective = replace(objective, latency_ms=cache(objective.latency_ms))
+    objective = replace(
+        objective,
+        latency_ms=cache(objective.latency_ms),
+        cost=cache(objective.cost) if objective.cost else None,
+    )
     watch = claims.Watch()
     worker = _Worker(study, space, objective, config, _sampler_factory(space, objective, config), watch)
     known = len(_evaluated(study))
@@ -240,7 +244,7 @@ def _sampler_factory(space: Space, objective: Objective, config: SearchConfig) -
         return lambda seed: make_sampler(config.sampler, seed)
     guided = guided_sampler(
         space, objective.latency_ms, budgets_ms=config.budgets_ms, seed=config.seed,
-        within=lambda arch: all(over <= 0 for over in objective.excess(arch).values()),
+        within=lambda arch: all(over <= 0 for over in objective.excess(arch).values()), cost=objective.cost,
     )  # fmt: skip
     return lambda seed: guided
 

@@ -25,7 +25,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nassuite.search.moves import Params, SearchSpace, cross, draw, mutate, numbers
-from nassuite.search.pareto import hypervolume_gains, pareto_front
+from nassuite.search.pareto import hypervolume_gains, non_dominated, pareto_front
 from nassuite.search.surrogate import Surrogate, fit_surrogate
 
 Array = NDArray[np.float64]
@@ -44,7 +44,7 @@ class Hints:
     """What is known of a problem before anything is evaluated; each part may be left out.
 
     ``describe`` gives the features (F,) of a point, ``identity`` what is equal for points that mean the same.
-    ``exact`` gives objectives by their number, in the study's own sign, that cost nothing to ask, so they
+    ``exact`` gives objectives by their number, in the study's own sign, that cost next to nothing to ask, so they
     are not predicted. ``budgets`` are limits of objective ``budgeted``, a minimised one: nothing over the largest
     is proposed, and each has its share of the proposals. ``within`` says whether a point keeps the study's constraints,
     which then are not predicted.
@@ -60,7 +60,7 @@ class Hints:
 
 @dataclass(frozen=True, eq=False)
 class _Candidates:
-    """Points with their predicted costs: mean and deviation (n, 2), smaller is better."""
+    """Points with their predicted costs: mean and deviation (n, k), smaller is better."""
 
     points: list[Params]
     mean: Array
@@ -68,11 +68,11 @@ class _Candidates:
 
 
 class GuidedSampler(optuna.samplers.BaseSampler):
-    """For studies of one or two objectives over any of Optuna's distributions.
+    """For studies of one to three objectives over any of Optuna's distributions.
 
     The study's constraints are predicted like objectives, and points predicted to break one are not proposed;
     with ``hints.budgets`` or ``hints.within`` these take their place. A plan depends on ``seed`` and on the trials before it only:
-    a study that was stopped and goes on makes the same trials. Raises ValueError for three objectives
+    a study that was stopped and goes on makes the same trials. Raises ValueError for four objectives
     or more, and where the budgeted objective is not minimised.
     """
 
@@ -130,7 +130,7 @@ class GuidedSampler(optuna.samplers.BaseSampler):
 
 
 class _Problem:
-    """A study as the plan sees it. ``costs`` (n, 2) are the evaluated ones, in the order of ``points``."""
+    """A study as the plan sees it. ``costs`` (n, k) are the evaluated ones, in the order of ``points``; k is 2 or 3."""
 
     def __init__(
         self,
@@ -139,24 +139,25 @@ class _Problem:
         hints: Hints,
         trials: Sequence[FrozenTrial],
     ) -> None:
-        if len(directions) > 2:
-            raise ValueError(f"{len(directions)} objectives: the guided sampler takes one or two")
+        if len(directions) > 3:
+            raise ValueError(f"{len(directions)} objectives: the guided sampler takes one to three")
         self.space, self.hints, self.exact = space, hints, hints.exact or {}
         self.signs = [-1.0 if direction == StudyDirection.MAXIMIZE else 1.0 for direction in directions]
+        self.count = max(2, len(directions))
         if hints.budgets and self.signs[hints.budgeted] < 0:
             raise ValueError("a budget limits an objective that is minimised")
         trials = [t for t in trials if all(name in t.params for name in space)]
         self.seen = {self.identity(t.params) for t in trials}
         feasible = [t for t in trials if all(value <= 0 for value in t.constraints.values())]
         self.points = [_only(t.params, space) for t in feasible]
-        self.costs = np.array([self._padded(t.values) for t in feasible]).reshape(-1, 2)
+        self.costs = np.array([self._padded(t.values) for t in feasible]).reshape(-1, self.count)
         told = hints.budgets or hints.within
         self.constrained = [] if told else [t for t in trials if t.constraints]
 
     def _padded(self, values: Sequence[float]) -> list[float]:
-        """Two costs; the second of a single objective is 0 for all."""
+        """Costs; a single objective has a second one, which is 0 for all."""
         costs = [sign * value for sign, value in zip(self.signs, values, strict=True)]
-        return costs if len(costs) == 2 else [*costs, 0.0]
+        return costs if len(costs) > 1 else [*costs, 0.0]
 
     def identity(self, params: Params) -> Hashable:
         params = _only(params, self.space)
@@ -214,12 +215,11 @@ class _Problem:
         self, models: Mapping[int, Surrogate], constraints: Sequence[Surrogate], rng: np.random.Generator
     ) -> _Candidates:
         """What an evolutionary search on predictions comes by, and no evaluation has seen."""
-        front = pareto_front(self.costs, maximise=(False, False))
-        roots = [point for point, best in zip(self.points, front, strict=True) if best]
+        roots = [point for point, best in zip(self.points, _front(self.costs), strict=True) if best]
         fresh = [draw(self.space, rng) for _ in range(CHILDREN)]
         fresh += [mutate(root, self.space, rng) for root in roots for _ in range(2)]
         asked = set(self.seen)
-        archive = _Candidates([], np.empty((0, 2)), np.empty((0, 2)))
+        archive = self._predicted([], models, constraints)
         for _ in range(GENERATIONS):
             archive = _joined(archive, self._predicted(self._new(fresh, asked), models, constraints))
             parents = [*roots, *(archive.points[i] for i in _fittest(archive, PARENTS))]
@@ -249,7 +249,7 @@ class _Problem:
         self, points: list[Params], models: Mapping[int, Surrogate], constraints: Sequence[Surrogate]
     ) -> _Candidates:
         """Without those that are over every budget or predicted to break a constraint."""
-        mean, deviation = np.zeros((len(points), 2)), np.zeros((len(points), 2))
+        mean, deviation = np.zeros((2, len(points), self.count))
         if not points:
             return _Candidates([], mean, deviation)
         features = self.described(points)
@@ -275,7 +275,7 @@ class _Problem:
                 gains = self._gain_under(budgets[turn], found, costs)
             else:
                 volume = partial(
-                    hypervolume_gains, evaluated=costs, reference=reference, maximise=(False, False)
+                    hypervolume_gains, evaluated=costs, reference=reference, maximise=(False,) * self.count
                 )
                 gains = _expected(found, volume)
             # Where nothing is expected to gain anything, the least unlikely one.
@@ -289,9 +289,9 @@ class _Problem:
         return chosen
 
     def _gain_under(self, budget: float, found: _Candidates, costs: Array) -> Array:
-        """(n,): the improvement to expect of the best other objective among those that keep ``budget``."""
+        """(n,): the improvement to expect of the best among those that keep ``budget``, by the first other objective."""
         budgeted = self.hints.budgeted
-        other = 1 - budgeted
+        other = 1 if budgeted == 0 else 0
         within = costs[:, budgeted] <= budget
         best = costs[within, other].min() if within.any() else costs[:, other].max()
         gains = _expected(found, lambda points: np.clip(best - points[:, other], 0, None))
@@ -310,22 +310,29 @@ def _joined(one: _Candidates, other: _Candidates) -> _Candidates:
     )
 
 
+def _front(costs: Array) -> NDArray[np.bool_]:
+    """Which of the costs (n, k) no other is below: (n,)."""
+    if costs.shape[1] == 2:
+        return pareto_front(costs, maximise=(False, False))
+    return non_dominated(costs, maximise=(False,) * costs.shape[1])
+
+
 def _fittest(found: _Candidates, count: int) -> list[int]:
     """Front after front of what the predictions are at best (one deviation better than their means)."""
     costs = found.mean - found.deviation
     left = np.arange(len(costs))
     chosen: list[int] = []
     while len(left) and len(chosen) < count:
-        front = pareto_front(costs[left], maximise=(False, False))
+        front = _front(costs[left])
         chosen += left[front].tolist()
         left = left[~front]
     return chosen[:count]
 
 
 def _expected(found: _Candidates, gain: Callable[[Array], Array]) -> Array:
-    """(n,): the mean of ``gain`` of costs (n, 2) over what the predictions leave open."""
+    """(n,): the mean of ``gain`` of costs (n, k) over what the predictions leave open."""
     total = np.zeros(len(found.points))
-    uncertain = [k for k in (0, 1) if found.deviation[:, k].any()]
+    uncertain = [k for k, deviation in enumerate(found.deviation.T) if deviation.any()]
     for places in itertools.product(QUADRATURE, repeat=len(uncertain)):
         points, weight = found.mean.copy(), 1.0
         for k, (place, share) in zip(uncertain, places, strict=True):

@@ -1,6 +1,8 @@
-"""Pareto fronts and exact hypervolumes of two objectives, as functions of one array."""
+"""Pareto fronts and exact hypervolumes, of two objectives for the most part, as functions of one array."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 Directions = tuple[bool, bool]
 
 
-def _costs(points: ArrayLike, maximise: Directions) -> NDArray[np.float64]:
-    """``points`` (n, 2) with the sign of every objective turned so that smaller is better."""
+def _costs(points: ArrayLike, maximise: tuple[bool, ...]) -> NDArray[np.float64]:
+    """``points`` (n, k) with the sign of every objective turned so that smaller is better."""
     array = np.asarray(points, dtype=np.float64)
     if array.size == 0:
-        array = array.reshape(0, 2)
-    if array.ndim != 2 or array.shape[1] != 2:
-        raise ValueError(f"expected points of shape (n, 2), got {array.shape}")
+        array = array.reshape(0, len(maximise))
+    if array.ndim != 2 or array.shape[1] != len(maximise):
+        raise ValueError(f"expected points of shape (n, {len(maximise)}), got {array.shape}")
     if np.isnan(array).any():
         raise ValueError("a point with NaN has no place in an order")
     return np.where(maximise, -array, array) + 0.0  # + 0.0: -0.0 and 0.0 are one value
@@ -40,8 +42,7 @@ def pareto_front(points: ArrayLike, *, maximise: Directions) -> NDArray[np.bool_
 
 def non_dominated(points: ArrayLike, *, maximise: tuple[bool, ...]) -> NDArray[np.bool_]:
     """``pareto_front`` of any number of objectives: (n, k) to a mask (n,), every pair compared."""
-    array = np.asarray(points, dtype=np.float64).reshape(-1, len(maximise))
-    costs = np.where(maximise, -array, array)
+    costs = _costs(points, maximise)
     on_front = [not ((costs <= one).all(1) & (costs < one).any(1)).any() for one in costs]
     return np.array(on_front, dtype=np.bool_)
 
@@ -73,11 +74,33 @@ def hypervolume_history(
 
 
 def hypervolume_gains(
-    points: ArrayLike, evaluated: ArrayLike, reference: ArrayLike, *, maximise: Directions
+    points: ArrayLike, evaluated: ArrayLike, reference: ArrayLike, *, maximise: tuple[bool, ...]
 ) -> NDArray[np.float64]:
-    """How much each of ``points`` (n, 2) alone would add to the hypervolume of ``evaluated`` (m, 2): (n,)."""
-    costs, limit = _costs(points, maximise), _costs(np.asarray(reference).reshape(1, 2), maximise)[0]
-    known = np.unique(_costs(evaluated, maximise), axis=0)
+    """How much each of ``points`` (n, k) alone would add to the hypervolume of ``evaluated`` (m, k): (n,), for 2 or 3
+    objectives.
+
+    Three are swept: between two levels of the third objective that points have, the first two are as they are below
+    the upper one (a sweep along one dimension, as in Beume et al. 2009).
+    """
+    costs, known = _costs(points, maximise), np.unique(_costs(evaluated, maximise), axis=0)
+    limit = _costs(np.asarray(reference, dtype=np.float64).reshape(1, -1), maximise)[0]
+    if len(maximise) == 2:
+        return _gains_of_two(costs, known, limit)
+    levels = np.unique(known[known[:, 2] < limit[2], 2])
+    gains = np.zeros(len(costs))
+    for low, high in itertools.pairwise([-np.inf, *levels, limit[2]]):
+        depth = np.clip(high - np.maximum(low, costs[:, 2]), 0, None)
+        reach = depth > 0
+        below = known[known[:, 2] <= low, :2]
+        gains[reach] += depth[reach] * _gains_of_two(costs[reach, :2], below, limit[:2])
+    return gains
+
+
+def _gains_of_two(
+    costs: NDArray[np.float64], known: NDArray[np.float64], limit: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n,), where smaller is better."""
+    known = np.unique(known, axis=0)
     front = known[pareto_front(known, maximise=(False, False))]
     # The front is a staircase: over each step lies a strip that is not dominated yet.
     lefts = np.concatenate([[-np.inf], front[:, 0]])

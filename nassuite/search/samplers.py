@@ -63,21 +63,27 @@ def guided_sampler(
     budgets_ms: Sequence[float],
     seed: int,
     within: Callable[[Arch], bool] = lambda arch: True,
+    cost: Callable[[Arch], float] | None = None,
 ) -> optuna.samplers.BaseSampler:
-    """Knows the space: latency and limits are asked and not learnt, and only what an architecture is counts."""
+    """Knows the space: latency, limits and ``cost``, a third objective, are asked and not learnt, and only what an
+    architecture is counts."""
     from nassuite.search.describe import describe_arch
     from nassuite.search.guided import GuidedSampler, Hints
 
     def arch(params: dict[str, Any]) -> Arch:
         return space.decode(from_params(space, params))
 
+    def asked(figure: Callable[[Arch], float]) -> Callable[[dict[str, Any]], float]:
+        return lambda params: figure(arch(params))
+
+    figures = [latency_ms, *([cost] if cost else [])]
     return GuidedSampler(
         seed=seed,
         startup=POPULATION,
         hints=Hints(
             describe=lambda params: describe_arch(arch(params), space),
             identity=lambda params: arch(params).digest,
-            exact={1: lambda params: latency_ms(arch(params))},
+            exact={number: asked(figure) for number, figure in enumerate(figures, start=1)},
             budgets=tuple(sorted(budgets_ms)),
             within=lambda params: within(arch(params)),
         ),

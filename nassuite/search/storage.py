@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from nassuite.errors import InputError
-from nassuite.search.driver import directions
+from nassuite.search.driver import directions, trials_done
 from nassuite.search.samplers import make_sampler
 from nassuite.storage_url import STORAGE_VARIABLE, with_driver, with_password, without_password
 
@@ -135,6 +135,22 @@ def join_study(
             ) from None
         refuse_other_facts(study, url, facts)
         return study
+
+
+def trials_in_storage(url: str, name: str) -> int | None:
+    """``trials_done`` of a study that others may be adding to; None where it has not begun.
+
+    Raises InputError where the storage cannot be reached.
+    """
+    import optuna
+
+    storage = open_storage(url)
+    with reachable(url):
+        if name not in optuna.get_all_study_names(storage):
+            return None
+        return trials_done(
+            optuna.load_study(storage=storage, study_name=name, sampler=make_sampler("random", 0))
+        )
 
 
 def refuse_other_facts(study: optuna.Study, url: str, facts: Mapping[str, str]) -> None:

@@ -1,13 +1,16 @@
 """Training a supernet: sandwich rule, in-place distillation, operators seen equally often.
 
 BigNAS (Yu et al. 2020, section 3.1) for the sandwich and the soft labels; FairNAS (Chu et al. 2021,
-section 3.2) for strict fairness among operators.
+section 3.2) for strict fairness among operators. What each of these is worth here was measured
+(``studies/ranking.py``).
 """
 
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,39 +19,103 @@ from torch.nn import functional as F
 from nassuite.data import Split
 from nassuite.nn.supernet import Supernet
 from nassuite.progress import SILENT, Progress
-from nassuite.space import Genes, Space
+from nassuite.space import UNORDERED, Genes, Space, Value
 from nassuite.spec import Arch
 from nassuite.train.loop import Backward, Checkpoints, TrainConfig, train
 from nassuite.train.team import ALONE, Team
 
-SOFT_SHARE = 0.5
-"""The largest subnet's soft labels' share of the others' loss. BigNAS has 1, for ImageNet's 400 epochs; in the few
-epochs here a teacher that knows little yet holds the others back (165 steps on digits: 32 % against 66 %)."""
+Within = Callable[[Arch], bool]
+"""Whether an architecture is of those that a supernet is trained for."""
 
 
-def draw_sandwich(space: Space, rng: random.Random) -> list[Arch]:
+@dataclass(frozen=True)
+class SandwichConfig:
+    """Which subnets a step has, and what they learn from.
+
+    ``subnets`` are their number (None: ``Space.step_subnets``). With ``ends`` the first two are the largest and the
+    smallest, else all are random. With ``fair`` every operator of a layer is dealt to the same number of
+    subnets, which then has to divide theirs; without, each draws its own. ``kinship`` is the share of the layers in
+    which a fair deal is that of the layers before, so that there are subnets of mostly one operator.
+    ``soft_share`` is the first subnet's soft labels' part of the others' loss. BigNAS has 1, for ImageNet's 400 epochs; in
+    the few epochs here a teacher that knows little yet holds the others back (165 steps on digits: 32 % against 66 %).
+    With ``mean_shared`` stem and head, which all subnets use, are moved by the mean of their gradients, not by
+    the sum.
+    """
+
+    subnets: int | None = None
+    ends: bool = True
+    fair: bool = True
+    kinship: float = 0.0
+    soft_share: float = 0.5
+    mean_shared: bool = False
+
+
+SANDWICH = SandwichConfig()
+
+
+def draw_sandwich(
+    space: Space, rng: random.Random, config: SandwichConfig = SANDWICH, *, within: Within | None = None
+) -> list[Arch]:
     """The subnets of one step: the largest, the smallest, and random ones in between.
 
     Largest and smallest are those of every elastic size. For each layer, every operator is dealt to the
     same number of the subnets, so in a step in which all of them are deep enough each was
-    seen equally often, and none more than once too often in any other.
+    seen equally often, and none more than once too often in any other. A subnet that is not ``within`` is made
+    smaller until it is: the first as little as that takes, the others by more, at random.
     """
-    count = space.step_subnets
+    count = config.subnets or space.step_subnets
+    ends = [space.extreme_genes("largest"), space.extreme_genes("smallest")] if config.ends else []
     subnets: list[Genes] = [
-        space.extreme_genes("largest"),
-        space.extreme_genes("smallest"),
-        *({name: rng.choice(choices) for name, choices in space.genes.items()} for _ in range(count - 2)),
+        *ends,
+        *(
+            {name: rng.choice(choices) for name, choices in space.genes.items()}
+            for _ in range(count - len(ends))
+        ),
     ]
+    deals: dict[tuple[Value, ...], list[Value]] = {}
     for name, choices in space.genes.items():
-        if name.endswith(".operator"):
-            dealt = list(choices) * (count // len(choices))
-            rng.shuffle(dealt)
-            for genes, operator in zip(subnets, dealt, strict=True):
+        if name.endswith(".operator") and config.fair:
+            kept = config.kinship > 0 and choices in deals and rng.random() < config.kinship
+            if not kept:
+                deals[choices] = list(choices) * (count // len(choices))
+                rng.shuffle(deals[choices])
+            for genes, operator in zip(subnets, deals[choices], strict=True):
                 genes[name] = operator
-        elif name.endswith(".act"):
-            for genes in subnets[:2]:
+        elif name.endswith(UNORDERED):
+            for genes in ends:
                 genes[name] = rng.choice(choices)
+    if within is not None:
+        subnets = [
+            _shrunk(space, genes, within, rng, least=number == 0) for number, genes in enumerate(subnets)
+        ]
     return [space.decode(genes) for genes in subnets]
+
+
+def _shrunk(space: Space, genes: Genes, within: Within, rng: random.Random, *, least: bool) -> Genes:
+    """Elastic sizes lowered by one choice at a time, in random order, until ``within``, or as far as they go.
+
+    No further with ``least``, else to anywhere between there and the smallest; what is within already
+    stays as it is.
+    """
+    if within(space.decode(genes)):
+        return genes
+    genes = space.canonical(genes)
+    cuts = [
+        name
+        for name, choices in space.genes.items()
+        if not name.endswith(UNORDERED)
+        for _ in range(choices.index(genes[name]))
+    ]
+    rng.shuffle(cuts)
+
+    def after(cut: int) -> Genes:
+        lowered = dict(genes)
+        for name in cuts[:cut]:
+            lowered[name] = space.genes[name][space.genes[name].index(lowered[name]) - 1]
+        return lowered
+
+    needed = bisect_left(range(len(cuts)), True, key=lambda cut: within(space.decode(after(cut))))
+    return after(needed if least else rng.randint(needed, len(cuts)))
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:
@@ -68,6 +135,8 @@ def train_supernet(
     split: Split,
     config: TrainConfig,
     *,
+    sandwich: SandwichConfig = SANDWICH,
+    within: Within | None = None,
     device: str = "cpu",
     class_weights: Tensor | None = None,
     checkpoints: Checkpoints | None = None,
@@ -80,17 +149,26 @@ def train_supernet(
     In a ``team`` every process draws the same architectures, for they come from the seed and the step alone, and
     each normalises its share of a batch by that share's own statistics.
     """
+    step = sandwich_step(
+        supernet, config, sandwich=sandwich, within=within, device=device, class_weights=class_weights
+    )
     return train(
-        supernet, split, config, sandwich_step(supernet, config, device=device, class_weights=class_weights),
-        description="supernet", device=device, checkpoints=checkpoints, progress=progress,
-        after_epoch=after_epoch, team=team,
+        supernet, split, config, step, description="supernet", device=device, checkpoints=checkpoints,
+        progress=progress, after_epoch=after_epoch, team=team,
     )  # fmt: skip
 
 
 def sandwich_step(
-    supernet: Supernet, config: TrainConfig, *, device: str = "cpu", class_weights: Tensor | None = None
+    supernet: Supernet,
+    config: TrainConfig,
+    *,
+    sandwich: SandwichConfig = SANDWICH,
+    within: Within | None = None,
+    device: str = "cpu",
+    class_weights: Tensor | None = None,
 ) -> Backward:
-    """Leaves the gradients of a sandwich in the shared weights; gives the largest subnet's loss."""
+    """Leaves the gradients of a sandwich in the shared weights; gives the first, the largest subnet's loss."""
+    shared = [p for slot in ("stem", "head") for p in supernet.slots[slot].parameters()]
 
     def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(
@@ -98,7 +176,7 @@ def sandwich_step(
         )
 
     def backward(images: Tensor, labels: Tensor, step: int) -> float:
-        archs = draw_sandwich(supernet.space, random.Random(f"{config.seed}/{step}"))
+        archs = draw_sandwich(supernet.space, random.Random(f"{config.seed}/{step}"), sandwich, within=within)
         soft_labels = None
         first = 0.0
         for arch in archs:
@@ -110,8 +188,12 @@ def sandwich_step(
                 first = loss.item()
             else:
                 soft = soft_cross_entropy(logits, soft_labels)
-                loss = (1 - SOFT_SHARE) * hard_loss(logits, labels) + SOFT_SHARE * soft
+                loss = (1 - sandwich.soft_share) * hard_loss(logits, labels) + sandwich.soft_share * soft
             loss.backward()
+        if sandwich.mean_shared:
+            for parameter in shared:
+                if parameter.grad is not None:
+                    parameter.grad /= len(archs)
         return first
 
     return backward

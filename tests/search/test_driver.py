@@ -91,11 +91,13 @@ def test_what_is_over_another_limit_is_not_evaluated(tmp_path, sampler):
     assert all(TOY.decode(trial.user_attrs["genes"]) in counted.asked for trial in study.best_trials)
 
 
-def test_a_third_objective_is_asked_and_kept(tmp_path):
+@pytest.mark.parametrize(("sampler", "trials"), [("nsga2", 12), ("guided", POPULATION + 6)])
+def test_a_third_objective_is_asked_and_kept(tmp_path, sampler, trials):
     counted, study = Counted(), open_study(tmp_path / "journal", minimised=2)
-    run_trials(study, TOY, counted.objective(cost=lambda arch: float(channels(arch))), config(trials=12))
+    objective = counted.objective(cost=lambda arch: float(channels(arch)))
+    run_trials(study, TOY, objective, config(trials=trials, sampler=sampler))
     found = evaluations(study, TOY)
-    assert len(found) == 12
+    assert len(found) == trials
     assert [e.cost for e in found] == [channels(e.arch) for e in found]
     assert len(study.directions) == 3
 

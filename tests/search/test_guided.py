@@ -11,6 +11,7 @@ from toy import LIMIT_MS, TOY, accuracy, latency_ms
 from nassuite.search.guided import GuidedSampler, Hints
 from nassuite.search.moves import cross, draw, mutate, numbers
 from nassuite.search.parameters import from_params, suggest, to_params
+from nassuite.search.pareto import hypervolume_gains
 from nassuite.search.surrogate import fit_surrogate
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -167,12 +168,34 @@ def test_every_budget_has_its_share(toy_study):
     assert max(t.values[0] for t in under) > best_before
 
 
+def test_three_objectives_are_spread_along_their_front():
+    """Squared distances to three corners: of the front is what lies in the triangle between them."""
+    corners = np.eye(3)
+
+    def distances(trial):
+        point = np.array([trial.suggest_float(name, 0, 1) for name in "xyz"])
+        return tuple(((corners - point) ** 2).sum(1))
+
+    def volume(sampler):
+        study = study_of(sampler, ("minimize",) * 3)
+        study.optimize(distances, n_trials=30)
+        values = np.array([t.values for t in study.trials])
+        done, total = np.empty((0, 3)), 0.0
+        for value in values:
+            total += hypervolume_gains(value[None], done, (2.0,) * 3, maximise=(False,) * 3)[0]
+            done = np.vstack([done, value])
+        return total
+
+    ours = volume(GuidedSampler(seed=0, startup=12, batch=6))
+    assert ours > 1.03 * volume(optuna.samplers.RandomSampler(seed=0))
+
+
 def test_what_it_cannot_do_is_refused():
     with pytest.raises(ValueError, match="startup 1 and batch 8"):
         GuidedSampler(startup=1)
-    study = study_of(GuidedSampler(), ("minimize",) * 3)
-    with pytest.raises(ValueError, match="3 objectives"):
-        study.optimize(lambda t: (t.suggest_float("x", 0, 1),) * 3, n_trials=2)
+    study = study_of(GuidedSampler(), ("minimize",) * 4)
+    with pytest.raises(ValueError, match="4 objectives"):
+        study.optimize(lambda t: (t.suggest_float("x", 0, 1),) * 4, n_trials=2)
     study = study_of(GuidedSampler(hints=Hints(budgets=(1.0,))), ("maximize", "maximize"))
     with pytest.raises(ValueError, match="a budget limits an objective that is minimised"):
         study.optimize(lambda t: (t.suggest_float("x", 0, 1),) * 2, n_trials=2)

@@ -117,3 +117,23 @@ def test_a_gain_is_the_difference_that_one_point_makes(points, evaluated, refere
     ]
     found = hypervolume_gains(points, evaluated, reference, maximise=maximise)
     np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+CUBE = arrays(np.int64, st.tuples(st.integers(0, 12), st.just(3)), elements=st.integers(-3, 4))
+
+
+def cells_of_three(points, reference, maximise):
+    """How many unit cells lie between some point and the reference."""
+    signed = np.where(maximise, -points, points)
+    limit = np.where(maximise, -np.asarray(reference), reference)
+    sides = [np.arange(-6, end) for end in limit]
+    grid = np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(-1, 3)
+    return int((signed[:, None] <= grid).all(2).any(0).sum())
+
+
+@given(CUBE, CUBE, st.tuples(*[st.integers(-3, 4)] * 3), st.tuples(*[st.booleans()] * 3))
+def test_gains_of_three_objectives_are_the_cells_that_a_point_adds(points, evaluated, reference, maximise):
+    gains = hypervolume_gains(points, evaluated, reference, maximise=maximise)
+    before = cells_of_three(evaluated, reference, maximise)
+    for point, gain in zip(points[:3], gains, strict=False):
+        assert gain == cells_of_three(np.vstack([evaluated, point]), reference, maximise) - before

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy.stats import kendalltau
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import kendalltau, spearmanr
 
 from nassuite.errors import InputError
-from nassuite.search.ranking import Band, Correlation, correlation, judge, rank
+from nassuite.search.ranking import Band, Correlation, correlation, judge, rank, tau, tau_difference
 
 
 def figures(n, noise, *, seed=0, macs_noise=3.0):
@@ -69,6 +71,29 @@ def test_statistics_are_those_of_scipy_and_lie_in_their_intervals():
     assert found.rho_low < found.rho < found.rho_high
     constant = correlation(np.ones(10), np.arange(10.0))
     assert (constant.tau, constant.rho) == (0.0, 0.0)
+
+
+@settings(max_examples=10)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=8, max_size=30))
+def test_ties_are_taken_as_scipy_takes_them(pairs):
+    x, y = np.array(pairs, dtype=float).T
+    if np.ptp(x) and np.ptp(y):
+        assert tau(x, y) == pytest.approx(kendalltau(x, y).statistic, abs=1e-12)
+        assert correlation(x, y).rho == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
+    else:
+        assert tau(x, y) == 0
+
+
+def test_a_difference_is_paired():
+    """Two rankings that err alike differ little, however much both vary from draw to draw."""
+    data = figures(60, 0.3)
+    near = data["inherited"] + 1e-3 * np.random.default_rng(1).normal(size=60)
+    difference, low, high = tau_difference(data["inherited"], near, data["scratch"])
+    assert difference == pytest.approx(tau(data["inherited"], data["scratch"]) - tau(near, data["scratch"]))
+    assert low <= difference <= high
+    assert high - low < 0.1 * (
+        correlation(near, data["scratch"]).tau_high - correlation(near, data["scratch"]).tau_low
+    )
 
 
 def test_the_gap_and_the_ceiling():

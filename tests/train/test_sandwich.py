@@ -18,7 +18,14 @@ from nassuite.spec import OPERATORS
 from nassuite.train import loop, sandwich
 from nassuite.train.loop import TrainConfig
 from nassuite.train.recalibrate import images_of, predict, recalibrated
-from nassuite.train.sandwich import draw_sandwich, resize, soft_cross_entropy, train_supernet
+from nassuite.train.sandwich import (
+    SandwichConfig,
+    draw_sandwich,
+    resize,
+    sandwich_step,
+    soft_cross_entropy,
+    train_supernet,
+)
 
 MIXED = space_of(
     Stage((8, 16), (1, 2), 2, ALL_OPERATORS[:2], (3, 5), (2.0,)),
@@ -90,6 +97,84 @@ def test_operators_of_different_layers_are_drawn_independently():
     assert len({tuple(block.op for block in teacher.blocks) for teacher in teachers}) == 2**4
 
 
+def wide(arch) -> float:
+    """Grows with every elastic size but depth's own."""
+    return arch.resolution * sum(
+        block.out_channels * block.expand * max(block.kernel) * (1 + block.se) for block in arch.blocks
+    )
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(SPACES), st.integers(0, 2**32), st.floats(0.05, 0.9))
+def test_subnets_are_made_smaller_until_they_are_within(space, seed, share):
+    least = max(wide(space.extreme("smallest", operator)) for operator in space.operators)
+    most = max(wide(space.extreme("largest", operator)) for operator in space.operators)
+    limit = least + share * (most - least)
+    free = draw_sandwich(space, random.Random(seed))
+    found = draw_sandwich(space, random.Random(seed), within=lambda arch: wide(arch) <= limit)
+    assert all(wide(arch) <= limit for arch in found)
+    for one, other in zip(free, found, strict=True):
+        assert other == one or wide(one) > limit
+        for blocks, left in zip(one.stages, other.stages, strict=True):
+            assert [b.op for b in left] == [b.op for b in blocks][: len(left)]
+    assert draw_sandwich(space, random.Random(seed), within=lambda arch: True) == free
+
+
+def test_the_first_is_made_as_little_smaller_as_that_takes():
+    space, sums = load_space("tiny"), [0.0, 0.0]
+    limit = 0.3 * wide(space.extreme("largest"))
+    for step in range(50):
+        first, _, *others = draw_sandwich(space, random.Random(step), within=lambda arch: wide(arch) <= limit)
+        sums = [sums[0] + wide(first), sums[1] + wide(others[0])]
+    assert 0.85 * limit < sums[0] / 50 <= limit
+    assert sums[1] / 50 < 0.8 * limit
+
+
+def test_kin_are_of_one_operator_and_fair():
+    space = load_space("tiny")
+    archs = draw_sandwich(space, random.Random(0), SandwichConfig(kinship=1.0))
+    operators = [{block.op for block in arch.blocks} for arch in archs]
+    assert sorted(map(tuple, operators)) == sorted((name,) for name in space.operators)
+
+
+def test_other_compositions():
+    space = load_space("tiny")
+    random_only = draw_sandwich(space, random.Random(0), SandwichConfig(ends=False, subnets=8))
+    assert len(set(random_only)) == 8
+    assert space.extreme("largest").depths not in [arch.depths for arch in random_only[:2]]
+    assert len(draw_sandwich(space, random.Random(0), SandwichConfig(subnets=1, ends=False, fair=False))) == 1
+    unfair = [draw_sandwich(space, random.Random(step), SandwichConfig(fair=False)) for step in range(8)]
+    assert any(len({arch.blocks[0].op for arch in archs}) < 4 for archs in unfair)
+    assert len({archs[0] for archs in unfair}) == 8
+    with pytest.raises(ValueError, match="zip"):
+        draw_sandwich(space, random.Random(0), SandwichConfig(subnets=6))
+
+
+def gradients(sandwich: SandwichConfig) -> dict[str, torch.Tensor]:
+    supernet, split = Supernet(DIGIT, INTERFACE), noise(8)
+    images, labels = next(split.batches(8))
+    sandwich_step(supernet, TrainConfig(1, 8, label_smoothing=0.1), sandwich=sandwich)(images, labels, 0)
+    return {name: p.grad for name, p in supernet.named_parameters() if p.grad is not None}
+
+
+def test_labels_alone_are_a_sum_of_losses():
+    supernet = Supernet(DIGIT, INTERFACE)
+    images, labels = next(noise(8).batches(8))
+    for arch in draw_sandwich(DIGIT, random.Random("0/0")):
+        F.cross_entropy(supernet(images, arch), labels, label_smoothing=0.1).backward()
+    found = gradients(SandwichConfig(soft_share=0.0))
+    for name, parameter in supernet.named_parameters():
+        if parameter.grad is not None:
+            assert torch.allclose(found[name], parameter.grad, atol=1e-6), name
+
+
+def test_what_all_share_can_be_moved_by_the_mean():
+    summed, mean = gradients(SandwichConfig()), gradients(SandwichConfig(mean_shared=True))
+    for name, gradient in summed.items():
+        share = 4 if name.startswith(("slots.stem.", "slots.head.")) else 1
+        assert torch.allclose(mean[name] * share, gradient, rtol=1e-5, atol=1e-8), name
+
+
 def test_resize():
     x = torch.rand(2, 3, 16, 16)
     assert resize(x, 16) is x
@@ -150,11 +235,11 @@ def test_killed_and_resumed_is_uninterrupted(monkeypatch):
 
     calls = []
 
-    def killed_draw(space, rng):
+    def killed_draw(*drawn, **how):
         calls.append(1)
         if len(calls) == 5:
             raise Killed
-        return draw_sandwich(space, rng)
+        return draw_sandwich(*drawn, **how)
 
     memory = Memory()
     monkeypatch.setattr(sandwich, "draw_sandwich", killed_draw)

@@ -1,0 +1,119 @@
+"""Numbers of ranking.py: how well each reading of each supernet ranks, and what of that is chance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ranking_ablations import DEFAULT
+from ranking_truth import BASELINES, Truth
+
+from nassuite.search.ranking import correlation, rank, tau, tau_difference
+
+Array = NDArray[np.float64]
+ACCURACY = "accuracy"
+READINGS = {
+    ACCURACY: "validation accuracy, as a search asks for it",
+    "probability": "mean probability of the right class: finer than right or wrong",
+    "refit": "accuracy with the classifier fitted to the subnet's own features",
+}
+HALVES = 200
+
+TAU, OF_CEILING, OVER_MACS, BAND, GAP = 0.70, 0.90, 0.05, 0.40, 0.005
+"""The aims."""
+
+
+def analyse(
+    truth: Truth, records: list[dict[str, Any]], equal: list[dict[str, Any]], seed: int
+) -> dict[str, Any]:
+    """``records`` are the ablations, ``equal`` the networks trained for as many epochs as a supernet."""
+    scratch, macs = truth.scratch, truth.column("macs")
+    digests = [arch.digest for arch in truth.archs]
+    values = {
+        (record["name"], reading): np.array([record["scores"][digest][reading] for digest in digests])
+        for record in records
+        if not record["failed"] and set(digests) <= set(record["scores"])
+        for reading in READINGS
+    }
+    default = values.get((DEFAULT, ACCURACY))
+    latency = truth.column("latency_ms")
+    ceiling = correlation(*truth.twice, seed=seed) if len(truth.twice[0]) >= 8 else None
+    rows = []
+    for (name, reading), found in values.items():
+        ranking = rank(found, scratch, latency_ms=latency, baselines={"MACs": macs}, twice=None, seed=seed)
+        inherited = ranking.inherited
+        rows.append(
+            {
+                "name": name, "reading": reading, "tau": [inherited.tau, inherited.tau_low, inherited.tau_high],
+                "rho": [inherited.rho, inherited.rho_low, inherited.rho_high],
+                "over_macs": list(ranking.over_macs),
+                "over_default": None if default is None else list(tau_difference(found, default, scratch, seed=seed)),
+                "bands": [band.tau for band in ranking.bands], "of_ceiling": inherited.tau / ceiling.tau if ceiling and ceiling.tau > 0 else None,
+                "gap": list(ranking.gap), "verdict": ranking.verdict, "reason": ranking.reason,
+            }
+        )  # fmt: skip
+    best = max(rows, key=lambda row: row["tau"][0], default=None)
+    return {
+        "n": len(digests), "rows": rows, "best": best and {key: best[key] for key in ("name", "reading")},
+        "ceiling": ceiling and {"n": ceiling.n, "tau": [ceiling.tau, ceiling.tau_low, ceiling.tau_high]},
+        "baselines": [
+            {"name": name, "tau": [c.tau, c.tau_low, c.tau_high], "rho": [c.rho, c.rho_low, c.rho_high]}
+            for name, column in BASELINES.items()
+            for c in [correlation(truth.column(column), scratch, seed=seed)]
+        ],
+        "noise": float(np.sqrt((np.subtract(*truth.twice) ** 2).mean() / 2)) if ceiling else None,
+        "spread": float(scratch.std()),
+        "chosen_elsewhere": chosen_elsewhere(list(values.values()), scratch, seed) if values else None,
+        "aims": {f"{row['name']} | {row['reading']}": aims(row, equal) for row in rows},
+    }  # fmt: skip
+
+
+def aims(row: dict[str, Any], equal: list[dict[str, Any]]) -> list[tuple[str, str, bool | None]]:
+    """What the issue asks of a row, what it has, and whether that is enough; None where it is not known."""
+    over, low = row["over_macs"][:2]
+    ratio = row["of_ceiling"]
+    found: list[tuple[str, str, bool | None]] = [
+        (f"τ of {TAU} or more", f"{row['tau'][0]:.3f}", row["tau"][0] >= TAU),
+        (
+            f"{OF_CEILING:.0%} of the noise ceiling or more",
+            "not known" if ratio is None else f"{ratio:.0%}",
+            None if ratio is None else ratio >= OF_CEILING,
+        ),
+        (
+            f"{OVER_MACS} above MACs or more, the interval above zero",
+            f"{over:+.3f} (from {low:+.3f})",
+            over >= OVER_MACS and low > 0,
+        ),
+        (
+            f"τ of {BAND} or more within each third of the latencies",
+            f"{min(row['bands']):.3f} at least",
+            min(row["bands"]) >= BAND,
+        ),
+    ]
+    gaps = [entry[row["reading"]] - entry["scratch"] for entry in equal if entry["supernet"] == row["name"]]
+    if row["reading"] != "probability" and gaps:
+        worst = max(gaps, key=abs)
+        found.append(
+            (
+                f"inherited within {100 * GAP:g} points of from scratch at equal epochs, {len(gaps)} networks",
+                f"{100 * worst:+.1f} points at most",
+                abs(worst) <= GAP,
+            )
+        )
+    return found
+
+
+def chosen_elsewhere(candidates: list[Array], scratch: Array, seed: int) -> float:
+    """Mean tau, on half of the architectures, of what ranked the other half best: what choosing among so many is worth.
+
+    The largest tau of many is too good by luck; this one is not, though of half the architectures.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(HALVES):
+        order = rng.permutation(len(scratch))
+        here, there = order[: len(order) // 2], order[len(order) // 2 :]
+        best = max(candidates, key=lambda values: tau(values[here], scratch[here]))
+        found.append(tau(best[there], scratch[there]))
+    return float(np.mean(found))
