@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nassuite.errors import InputError
-from nassuite.models import Description, load_model, make_network, read_description
+from nassuite.models import Description, load_model, logits_of, make_network, read_description
 from nassuite.nn.network import Normalised
 from nassuite.progress import SILENT, Progress
 from nassuite.zoo.catalogue import NETWORKS
@@ -122,12 +121,7 @@ def _by_name(
     classes = classes or (entry.num_classes if entry else OTHER_CLASSES)
     channels = channels or (entry.in_chans if entry else 3)
     height, width = (size, size) if size else entry.size if entry else (0, 0)
-    try:
-        network = make_network(model, num_classes=classes, in_chans=channels, seed=seed)
-    except InputError:
-        raise
-    except Exception as error:  # other people's code
-        raise InputError(f"{model}: making the network raised {_line(error)}") from error
+    network = make_network(model, num_classes=classes, in_chans=channels, seed=seed)
     if entry is not None:
         check_size(network, channels, (height, width), model)
     return network, (channels, height, width)
@@ -162,22 +156,9 @@ def _normalised(
 
 def _with_labels(source: Source, labels: Sequence[str] | None) -> Source:
     """With as many labels as the network has outputs. Raises InputError if it does not run, or has others."""
-    try:
-        with torch.no_grad():
-            logits = source.model(torch.zeros(2, *source.shape))
-    except Exception as error:  # other people's code
-        size = "x".join(str(side) for side in source.shape)
-        raise InputError(f"{source.name} does not run on images of {size}: {_line(error)}") from error
-    if not isinstance(logits, Tensor) or logits.dim() not in (2, 4) or len(logits) != 2:
-        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"{source.name} gives {given} for two images, expected logits (2, classes)")
+    logits = logits_of(source.model, source.shape, source.name)
     names = tuple(labels) if labels is not None else source.labels
     names = names or tuple(str(number) for number in range(logits.shape[1]))
     if len(names) != logits.shape[1]:
         raise InputError(f"{source.name} has {logits.shape[1]} classes, there are {len(names)} labels")
     return replace(source, labels=names, maps=logits.dim() == 4)
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nassuite.errors import InputError
-from nassuite.models import Description, load_model, make_network, save_model
+from nassuite.models import Description, check_classifier, load_model, make_network, save_model
 from nassuite.nn.network import Normalised
 
 DESCRIPTION = Description("resnet20_cifar", 4, 1, 32, (0.3,), (0.2,), ("a", "b", "c", "d"))
@@ -57,13 +57,64 @@ def test_a_factory_of_the_users(monkeypatch):
     module.both = lambda **interface: nn.Conv2d(interface["in_chans"], interface["num_classes"], 1)
     module.wrong = lambda num_classes: [num_classes]
     module.number = 3
+
+    def failing(num_classes):
+        raise RuntimeError("no weights\nsecond line")
+
+    module.failing = failing
     monkeypatch.setitem(sys.modules, "my_networks", module)
     assert make_network("my_networks:both", num_classes=4, in_chans=2).weight.shape == (4, 2, 1, 1)
     assert isinstance(make_network("my_networks:plain", num_classes=4, in_chans=2), nn.Sequential)
     for name, message in (
         ("wrong", "gives a list"),
         ("number", "no function"),
-        ("other", "cannot be imported"),
+        ("other", "cannot be imported: AttributeError"),
+        ("failing", "my_networks:failing raised RuntimeError: no weights$"),
     ):
         with pytest.raises(InputError, match=message):
             make_network(f"my_networks:{name}", num_classes=4, in_chans=2)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("raise RuntimeError('no GPU')", "RuntimeError: no GPU"),
+        ("def f(:", "SyntaxError"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("import not_installed_anywhere", "ModuleNotFoundError"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_named(tmp_path, monkeypatch, source, message):
+    (tmp_path / "broken_networks.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_networks", raising=False)
+    with pytest.raises(InputError, match=f"broken_networks:f cannot be imported: {message}"):
+        make_network("broken_networks:f", num_classes=4, in_chans=2)
+    with pytest.raises(InputError, match="cannot be imported"):
+        make_network("..relative:f", num_classes=4, in_chans=2)
+
+
+def test_options_that_make_no_network_are_one_line():
+    with pytest.raises(InputError, match=r"making the network raised TypeError") as refused:
+        make_network("shufflenet_v1(groups=[3])", num_classes=4, in_chans=3)
+    assert "\n" not in str(refused.value)
+
+
+class TwoOutputs(nn.Module):
+    def forward(self, x):
+        return x.flatten(1), x
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(9, 4)), "does not run on images of 1x4x4: RuntimeError"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 5)), r"gives \(2, 5\) .* logits of 4 classes"),
+        (TwoOutputs(), "gives tuple for two images"),
+        (nn.Conv2d(1, 4, 1), r"gives \(2, 4, 4, 4\)"),
+    ],
+)
+def test_what_is_no_classifier_for_the_images_is_refused(model, message):
+    with pytest.raises(InputError, match=message):
+        check_classifier(model, (1, 4, 4), "mine", classes=4)
+    assert model.training
