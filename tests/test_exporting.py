@@ -1,5 +1,6 @@
 """nassuite export: the deploy contract, what the card says, and refusals in one line."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -195,17 +196,36 @@ def test_a_converter_that_is_not_there_is_named(monkeypatch, tmp_path):
         InputError, match=r"openvino is not installed here: pip install 'nassuite\[openvino\]'"
     ):
         export(NAME, size=32, out=tmp_path / "out", format="openvino")
+    with pytest.raises(
+        InputError, match=r"litert_torch is not installed here: pip install 'nassuite\[tflite\]'"
+    ):
+        export(NAME, size=32, out=tmp_path / "out", format="tflite")
     with pytest.raises(InputError, match="--format coreml: expected one of onnx"):
         export(NAME, size=32, out=tmp_path / "out", format="coreml")
 
 
-@pytest.mark.parametrize("name", ["openvino", "executorch"])
+def test_a_converter_that_is_there_and_broken_is_one_line(monkeypatch, tmp_path, capsys):
+    def broken(model, folder, shape):
+        raise ImportError("libcudart.so: cannot open shared object file")
+
+    form = dataclasses.replace(nassuite.formats.FORMATS["openvino"], write=broken, package="json")
+    monkeypatch.setitem(nassuite.formats.FORMATS, "openvino", form)
+    assert main(["export", NAME, "--size", "32", "--format", "openvino", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "json does not work here (libcudart.so: cannot open" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["openvino", "executorch", pytest.param("tflite", marks=pytest.mark.slow)])
 def test_a_converters_file_agrees_at_every_batch_size(training, tmp_path, name):
-    pytest.importorskip(name)
+    pytest.importorskip(nassuite.formats.FORMATS[name].package)
     exported = export(training[0], out=tmp_path / "out", format=name)
     assert exported.parity[name].top1_agreement == 1.0
     assert exported.parity[name].max_abs_diff < 1e-4
     assert set(nassuite.formats.FORMATS[name].files) <= set(card_of(tmp_path / "out")["hashes"])
+    takes = card_of(tmp_path / "out")["formats"][name]["takes"]
+    assert takes in (tmp_path / "out" / "card.md").read_text()
+    assert ("[1, 24, 24, 1]" in takes) == (name == "tflite")
 
 
 def test_executorch_runs_more_images_than_it_takes_at_once(training, tmp_path):
