@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from nassuite.errors import InputError
 from nassuite.models import Description, load_model, logits_of, make_network, read_description
 from nassuite.nn.network import Normalised
 from nassuite.progress import SILENT, Progress
+from nassuite.settings import check_seed
 from nassuite.zoo.catalogue import NETWORKS
 from nassuite.zoo.create import check_size, parse_model
 from nassuite.zoo.weights import load_weights
@@ -59,8 +61,10 @@ def open_model(
     ImageNet's for colour images. A module is taken as it is, behind a normalisation only where ``mean`` is
     given. ``classes`` and ``channels`` are for networks made here. Raises InputError for what does not fit.
     """
-    if size is not None and size < 1:
-        raise InputError(f"--size {size}: pixels, from 1 up")
+    check_seed(seed)
+    for name, value in (("size", size), ("classes", classes), ("channels", channels)):
+        if value is not None and value < 1:
+            raise InputError(f"--{name} {value}: expected 1 or more")
     if isinstance(model, nn.Module):
         _refuse(f"a {type(model).__name__}", classes=classes)
         if weights is not None:
@@ -149,7 +153,8 @@ def _normalised(
         if not standard:
             return network
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
-    if not len(mean) == len(std) == channels or not all(value > 0 for value in std):
+    numbers = len(mean) == len(std) == channels and all(map(math.isfinite, (*mean, *std)))
+    if not numbers or min(std) <= 0:
         raise InputError(f"--mean and --std: {channels} numbers each, one for every channel, and std above 0")
     return Normalised(network, tuple(mean), tuple(std))
 

@@ -187,7 +187,12 @@ def load_model(folder: str | Path) -> Normalised | Network:
     if description.cuts is not None:
         from nassuite.compress.prune import PruneRecord, replay
 
-        model = replay(model.eval(), PruneRecord.from_json(description.cuts))
+        try:
+            model = replay(model.eval(), PruneRecord.from_json(description.cuts))
+        except Exception as error:  # whatever cuts of another network meet in this one
+            raise InputError(
+                f"{folder / 'model.json'} is damaged: its cuts cannot be made in {description.model} ({one_line(error)})"
+            ) from error
     try:
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (SafetensorError, OSError, RuntimeError) as error:

@@ -16,6 +16,7 @@ from nassuite.models import Description, check_classifier, load_model, make_netw
 from nassuite.nn.network import Normalised
 from nassuite.progress import SILENT, Progress
 from nassuite.settings import read_toml
+from nassuite.zoo.catalogue import NETWORKS
 from nassuite.zoo.create import check_size
 from nassuite.zoo.weights import load_weights, read_weights
 
@@ -70,8 +71,11 @@ def bring_model(
 
 
 def is_folder(model: str) -> bool:
-    """Whether a user who types ``model`` means a folder; what looks like a name is one, unless a model lies there."""
-    return (Path(model) / "model.json").is_file() or NAME.fullmatch(model) is None
+    """Whether a user who types ``model`` means a folder: one that holds a model, or what is no name of a network."""
+    path = Path(model)
+    if (path / "model.json").is_file() or NAME.fullmatch(model) is None:
+        return True
+    return model not in NETWORKS and path.is_dir()
 
 
 def _from_folder(

@@ -1,5 +1,6 @@
 """Models by name, and in folders."""
 
+import json
 import sys
 import types
 
@@ -10,6 +11,7 @@ from torch import nn
 from nassuite.errors import InputError
 from nassuite.models import Description, check_classifier, load_model, make_network, save_model
 from nassuite.nn.network import Normalised
+from nassuite.pruning_source import is_folder
 
 DESCRIPTION = Description("resnet20_cifar", 4, 1, 32, (0.3,), (0.2,), ("a", "b", "c", "d"))
 
@@ -32,7 +34,8 @@ def test_what_is_loaded_is_what_was_saved(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["no json", "half a json", "other schema", "half the weights", "no weights"]
+    "damage",
+    ["no json", "half a json", "other schema", "half the weights", "no weights", "no cuts", "other cuts"],
 )
 def test_damaged_folders_are_refused_by_name(tmp_path, damage):
     saved(tmp_path)
@@ -43,6 +46,13 @@ def test_damaged_folders_are_refused_by_name(tmp_path, damage):
         description.write_text(description.read_text()[:40])
     elif damage == "other schema":
         description.write_text(description.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    elif damage.endswith("cuts"):
+        value = json.loads(description.read_text())
+        value["cuts"] = {"history": 1} if damage == "no cuts" else {
+            "input_shape": [1, 32, 32], "history": [["nowhere", True, [0]]], "pruned": [], "kept": [],
+            "gate_difference": 0.0, "config": {"ratio": 0.5},
+        }  # fmt: skip
+        description.write_text(json.dumps(value))
     elif damage == "half the weights":
         tensors.write_bytes(tensors.read_bytes()[:1000])
     else:
@@ -118,3 +128,16 @@ def test_what_is_no_classifier_for_the_images_is_refused(model, message):
     with pytest.raises(InputError, match=message):
         check_classifier(model, (1, 4, 4), "mine", classes=4)
     assert model.training
+
+
+def test_what_is_meant_by_a_name_that_a_folder_has_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "mobilenet_v2"):
+        (tmp_path / name).mkdir()
+    meant = {name: is_folder(name) for name in ("photos", "mobilenet_v2", "resnet20_cifar", "./mobilenet_v2")}
+    assert meant == {
+        "photos": True, "mobilenet_v2": False, "resnet20_cifar": False, "./mobilenet_v2": True
+    }  # fmt: skip
+    assert not is_folder("my.package:factory")
+    (tmp_path / "mobilenet_v2" / "model.json").touch()
+    assert is_folder("mobilenet_v2")

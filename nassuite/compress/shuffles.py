@@ -75,7 +75,7 @@ class _Dealt:
 
 def map_shuffles(graph: tp.DependencyGraph, pruner: ShufflePruner) -> None:
     """Tells a graph in which ``pruner`` stands for the shuffles where each of them takes its channels."""
-    for layer in pruner.widths:
+    for layer in pruner.widths.keys() & graph.module2node.keys():  # not those of which no output depends
         node = graph.module2node[layer]
         for source in node.inputs:
             for dependency in node.dependencies:

@@ -8,7 +8,6 @@ bookkeeping of indices that shift from one cut to the next.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -219,9 +218,8 @@ def _read_group(graph: tp.DependencyGraph, layer: nn.Module, names: dict[nn.Modu
             continue
         if isinstance(module, ChannelShuffle):
             root_of = dict(zip(item.idxs, item.root_idxs, strict=True))
-            shuffles.append(
-                [[root_of[place] for place in together] for together in tied(module, len(item.idxs))]
-            )
+            sets = tied(module, graph.get_out_channels(module))
+            shuffles.append([[root_of[place] for place in together if place in root_of] for together in sets])
             continue
         member = Member(names[module], "out" if is_out else "in", tuple(item.idxs), tuple(item.root_idxs))
         members.append(member)
@@ -272,21 +270,21 @@ def cut(model: nn.Module, history: Sequence[Cut], example: Tensor) -> tuple[nn.M
 
     ``example`` (1 or more, C, H, W) is only traced. Raises what torch-pruning raises.
     """
-    model = with_selections(model)
-    pruned = copy.deepcopy(model)
+    pruned = with_selections(model)
     training = {name: module.training for name, module in pruned.named_modules()}
+    dense = {name: (tensor.detach(), tensor.requires_grad) for name, tensor in _tensors(pruned).items()}
     graph = dependency_graph(pruned, example)
     for tensor in _tensors(pruned).values():
         # float64 counts exactly to 2**53.
         positions = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device)
         tensor.data = positions.view(tensor.shape)
     graph.load_pruning_history([[name, is_out, list(channels)] for name, is_out, channels in history])
-    dense = _tensors(model)
     kept = {}
     for name, tensor in _tensors(pruned).items():
         kept[name] = tensor.detach().long()
-        tensor.data = dense[name].detach().flatten()[kept[name]]
-        tensor.requires_grad_(dense[name].requires_grad)
+        values, trained = dense[name]
+        tensor.data = values.flatten()[kept[name]]
+        tensor.requires_grad_(trained)
     for name, module in pruned.named_modules():
         module.training = training[name]
     restore_whole_shortcuts(pruned)
