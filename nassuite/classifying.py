@@ -19,7 +19,14 @@ from nassuite.latency.choice import logits_in
 from nassuite.latency.cost import cost
 from nassuite.latency.target import Target
 from nassuite.metrics import binomial_interval, class_weights, confusion_matrix, score
-from nassuite.models import Description, load_model, make_network, read_description, save_model
+from nassuite.models import (
+    Description,
+    check_classifier,
+    load_model,
+    make_network,
+    read_description,
+    save_model,
+)
 from nassuite.nn.network import Normalised
 from nassuite.onnx_export import export_onnx, onnx_bytes, run_onnx
 from nassuite.progress import Progress
@@ -140,7 +147,9 @@ def _network(settings: TrainSettings, data: Data, progress: Progress) -> Normali
     network = make_network(
         settings.model, num_classes=len(data.labels), in_chans=data.in_chans, seed=settings.seed
     )
-    check_size(network, data.in_chans, (data.size, data.size), settings.model)
+    if ":" not in settings.model:
+        check_size(network, data.in_chans, (data.size, data.size), settings.model)
+    check_classifier(network, (data.in_chans, data.size, data.size), settings.model, classes=len(data.labels))
     if settings.zero_gamma == "on":
         zero_last_batch_norms(network)
     model = Normalised(network, data.mean, data.std)

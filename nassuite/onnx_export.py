@@ -107,7 +107,7 @@ def onnx_bytes(model: nn.Module, input_shape: tuple[int, int, int]) -> bytes:
     buffer = io.BytesIO()
     # A batch of two: nothing of size one can be taken for a constant.
     example = torch.zeros(2, *input_shape, device=_device(model))
-    with _in_eval_mode(model), warnings.catch_warnings():
+    with in_eval_mode(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
@@ -163,7 +163,7 @@ def compare(
 ) -> Parity:
     """``onnx_parity`` for whatever ``run`` runs: float32 images (N, C, H, W) to logits."""
     parts = [part for part in (images[:1], images[1:]) if len(part)]
-    with _in_eval_mode(model), torch.no_grad():
+    with in_eval_mode(model), torch.no_grad():
         batches = [batch for part in parts for batch in part.split(256)]
         expected = torch.cat([model(batch.to(_device(model))).float().cpu() for batch in batches])
     try:
@@ -259,7 +259,8 @@ def _compare(expected: Tensor, found: Tensor, *, size_bytes: int) -> Parity:
 
 
 @contextmanager
-def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode, and afterwards in the one that it was in."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,8 +201,9 @@ class RunDirectory:
         self.check_new()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--out {self.root}: cannot create it: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:  # the latter for a name that no folder can have
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"--out {self.root}: cannot create it: {reason}") from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -266,6 +267,32 @@ def read_settings(path: Path, kind: type[S], what: str) -> tuple[S, dict[str, An
     if not isinstance(values, dict):
         raise InputError(f"{path} is damaged: it lacks settings")
     return kind(**from_table(values, str(path), kind)), table
+
+
+def begun(
+    path: Path, settings: S | None, what: str, *, kind: type[S], resume: bool
+) -> tuple[S, dict[str, Any]]:
+    """Settings and facts of a ``what`` that goes on from the TOML file ``path``, or of one that can begin in its folder.
+
+    Touches nothing. Raises InputError where there is nothing to go on with, or where something was begun before.
+    """
+    folder = path.parent
+    if resume:
+        return read_settings(path, kind, what)
+    if settings is None:
+        raise InputError("no settings: give a model, or --resume")
+    if path.is_file():
+        raise InputError(f"--out {folder} is a {what}: continue it with --resume {folder}, or give another")
+    RunDirectory(folder).check_new()
+    return settings, {}
+
+
+def check_unchanged(facts: dict[str, Any], digests: Mapping[str, str], folder: Path, what: str) -> None:
+    """Fills in the ``digests`` of "data" and "model"; InputError if a ``what`` that goes on had others."""
+    for name, digest in digests.items():
+        if facts.setdefault(f"{name}_digest", digest) != digest:
+            other = {"data": "images", "model": "weights"}[name]
+            raise InputError(f"{folder} began with other {other} than there are now: start a new {what}")
 
 
 def remembering(path: Path) -> Callable[[str, Callable[[], Any]], Any]:

@@ -16,7 +16,7 @@ from nassuite.classifying import prepare_classifier
 from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
 from nassuite.records import read_json
-from nassuite.run_directory import RunDirectory, read_settings
+from nassuite.run_directory import RunDirectory, begun
 from nassuite.segmenting import MASKS, prepare_segmentation
 from nassuite.settings import to_table, write_toml
 from nassuite.train_settings import TrainSettings
@@ -54,15 +54,8 @@ def train_model(
     settings. Raises InputError for anything wrong with the input.
     """
     run = RunDirectory(out)
-    if resume:
-        found = read_settings(out / "train.toml", TrainSettings, "training")
-        settings, noted = found
-    elif settings is None:
-        raise InputError("no settings: give a network, or --resume")
-    else:
-        if (out / "train.toml").is_file():
-            raise InputError(f"--out {out} is a training: continue it with --resume {out}, or give another")
-        run.check_new()
+    settings, noted = begun(out / "train.toml", settings, "training", kind=TrainSettings, resume=resume)
+    if not resume:
         noted = {"command": shlex.join(command) if command else "train_model(...)", **(facts or {})}
     prepare = prepare_segmentation if settings.data.startswith(MASKS) else prepare_classifier
     job = prepare(settings, progress)

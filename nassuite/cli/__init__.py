@@ -67,6 +67,7 @@ def _how_to_go_on(parsed: argparse.Namespace) -> str:
             (getattr(parsed, "trains_by", "train"), "train.toml"),
             ("prune", "prune.toml"),
             ("prune", "sensitivity.toml"),
+            ("quantize", "quantize.toml"),
         ):
             if os.path.isfile(run / file):  # that of pathlib raises for odd names
                 return f"; go on with: nassuite {command} --resume {shlex.quote(str(run))}"
