@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nassuite.errors import InputError
+from nassuite.errors import InputError, typed_line
 from nassuite.models import Description, load_model, make_network, read_description
 from nassuite.nn.network import Normalised
 from nassuite.progress import SILENT, Progress
@@ -127,7 +127,7 @@ def _by_name(
     except InputError:
         raise
     except Exception as error:  # other people's code
-        raise InputError(f"{model}: making the network raised {_line(error)}") from error
+        raise InputError(f"{model}: making the network raised {typed_line(error)}") from error
     if entry is not None:
         check_size(network, channels, (height, width), model)
     return network, (channels, height, width)
@@ -167,7 +167,7 @@ def _with_labels(source: Source, labels: Sequence[str] | None) -> Source:
             logits = source.model(torch.zeros(2, *source.shape))
     except Exception as error:  # other people's code
         size = "x".join(str(side) for side in source.shape)
-        raise InputError(f"{source.name} does not run on images of {size}: {_line(error)}") from error
+        raise InputError(f"{source.name} does not run on images of {size}: {typed_line(error)}") from error
     if not isinstance(logits, Tensor) or logits.dim() not in (2, 4) or len(logits) != 2:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"{source.name} gives {given} for two images, expected logits (2, classes)")
@@ -176,8 +176,3 @@ def _with_labels(source: Source, labels: Sequence[str] | None) -> Source:
     if len(names) != logits.shape[1]:
         raise InputError(f"{source.name} has {logits.shape[1]} classes, there are {len(names)} labels")
     return replace(source, labels=names, maps=logits.dim() == 4)
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

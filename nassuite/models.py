@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from nassuite.errors import InputError
+from nassuite.errors import InputError, first_line, typed_line
 from nassuite.nn.network import Interface, Network, Normalised, build
 from nassuite.records import SCHEMA_VERSION, read_json, write_bytes, write_json
 from nassuite.spec import Arch
@@ -89,8 +89,7 @@ def _from_factory(module: str, function: str, **interface: int) -> nn.Module:
     try:
         network = factory(**{k: v for k, v in interface.items() if anything or k in parameters})
     except Exception as error:  # whatever the user's own code raises
-        reason = (str(error).strip().splitlines() or ["no message"])[0]
-        raise InputError(f"{module}:{function} raised {type(error).__name__}: {reason}") from error
+        raise InputError(f"{module}:{function} raised {typed_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"{module}:{function} gives a {type(network).__name__}, expected a torch.nn.Module")
     return network
@@ -148,8 +147,8 @@ def load_model(folder: str | Path) -> Normalised | Network:
     try:
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (SafetensorError, OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder / 'model.safetensors'} is not there or damaged ({reason})") from None
+        weights = folder / "model.safetensors"
+        raise InputError(f"{weights} is not there or damaged ({first_line(error)})") from None
     assert isinstance(model, Normalised | Network)
     return model.eval()
 
