@@ -34,7 +34,7 @@ from nassuite.prune_settings import PruneSettings
 from nassuite.pruning_result import Pruned, read_result, write_result
 from nassuite.pruning_source import Brought, bring_model
 from nassuite.records import cpu_info
-from nassuite.run_directory import FileCheckpoints, RunDirectory, read_settings, remembering
+from nassuite.run_directory import FileCheckpoints, RunDirectory, begin_or_resume, remembering
 from nassuite.settings import to_table, write_toml
 from nassuite.train.distill import SoftLabels, train_network
 from nassuite.train.loop import TrainConfig
@@ -80,17 +80,11 @@ def prune_model(
     and where the target cannot be reached; nothing is left behind then.
     """
     run = RunDirectory(out)
-    facts: dict[str, Any] = {}
-    if resume:
-        found = read_settings(out / "prune.toml", PruneSettings, "pruning")
-        settings, facts = found
-    elif settings is None:
-        raise InputError("no settings: give a model, or --resume")
-    else:
-        if (out / "prune.toml").is_file():
-            raise InputError(f"--out {out} is a pruning: continue it with --resume {out}, or give another")
-        run.check_new()
-        facts = {"command": shlex.join(command) if command else "prune_model(...)"}
+    found = begin_or_resume(
+        out / "prune.toml", PruneSettings, settings, what="pruning", resume=resume, command=command
+    )
+    settings, facts = found
+    if not resume:
         settings, facts["align"] = resolved(settings, progress)
     brought = _brought(settings, progress)
     target, meter = _where(settings, brought, out, meter=meter, progress=progress)
