@@ -173,6 +173,7 @@ def _pruned(flow: Flow, arch: Arch, dense: Any) -> tuple[Any, PruneRecord]:
 
 
 def draw(flow: Flow, results: Sequence[BudgetResult]) -> None:
+    """Writes the run's report, against baselines where the settings name some."""
     _, facts = flow.run.read_settings()
     held_out = [(float(p), float(m)) for p, m in flow.predictor.held_out]
     content = report_content(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nassuite.errors import InputError
+from nassuite.errors import InputError, first_line, typed_line
 from nassuite.nn.network import Interface, Network, Normalised, build
 from nassuite.onnx_export import in_eval_mode
 from nassuite.records import SCHEMA_VERSION, read_json, write_bytes, write_json
@@ -55,7 +55,7 @@ def make_network(model: str, *, num_classes: int, in_chans: int, seed: int = 0) 
     except InputError:
         raise
     except Exception as error:  # options that do not go together, and other people's code
-        raise InputError(f"{model}: making the network raised {one_line(error)}") from error
+        raise InputError(f"{model}: making the network raised {typed_line(error)}") from error
 
 
 def _made(model: str, *, num_classes: int, in_chans: int, seed: int) -> nn.Module:
@@ -91,7 +91,7 @@ def _from_factory(module: str, function: str, **interface: int) -> nn.Module:
     try:
         factory = getattr(importlib.import_module(module), function)
     except (Exception, SystemExit) as error:  # whatever a module of the user's does as it is imported
-        raise InputError(f"{module}:{function} cannot be imported: {one_line(error)}") from error
+        raise InputError(f"{module}:{function} cannot be imported: {typed_line(error)}") from error
     try:
         parameters = inspect.signature(factory).parameters
     except (TypeError, ValueError):
@@ -100,7 +100,7 @@ def _from_factory(module: str, function: str, **interface: int) -> nn.Module:
     try:
         network = factory(**{k: v for k, v in interface.items() if anything or k in parameters})
     except Exception as error:  # whatever the user's own code raises
-        raise InputError(f"{module}:{function} raised {one_line(error)}") from error
+        raise InputError(f"{module}:{function} raised {typed_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"{module}:{function} gives a {type(network).__name__}, expected a torch.nn.Module")
     return network
@@ -116,7 +116,7 @@ def logits_of(model: nn.Module, shape: tuple[int, int, int], name: str) -> Tenso
             logits = model(torch.zeros(2, *shape))
     except Exception as error:  # other people's code
         size = "x".join(str(side) for side in shape)
-        raise InputError(f"{name} does not run on images of {size}: {one_line(error)}") from error
+        raise InputError(f"{name} does not run on images of {size}: {typed_line(error)}") from error
     if not isinstance(logits, Tensor) or logits.dim() not in (2, 4) or len(logits) != 2:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"{name} gives {given} for two images, expected logits (2, classes)")
@@ -131,12 +131,6 @@ def check_classifier(model: nn.Module, shape: tuple[int, int, int], name: str, *
             f"{name} gives {found} for two images, expected logits of {classes} classes: "
             "a factory takes num_classes, and a classifier is needed"
         )
-
-
-def one_line(error: BaseException) -> str:
-    """Kind and first line of an exception."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 def save_model(folder: Path, network: nn.Module, description: Description) -> None:
@@ -191,13 +185,13 @@ def load_model(folder: str | Path) -> Normalised | Network:
             model = replay(model.eval(), PruneRecord.from_json(description.cuts))
         except Exception as error:  # whatever cuts of another network meet in this one
             raise InputError(
-                f"{folder / 'model.json'} is damaged: its cuts cannot be made in {description.model} ({one_line(error)})"
+                f"{folder / 'model.json'} is damaged: its cuts cannot be made in {description.model} ({typed_line(error)})"
             ) from error
     try:
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (SafetensorError, OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder / 'model.safetensors'} is not there or damaged ({reason})") from None
+        weights = folder / "model.safetensors"
+        raise InputError(f"{weights} is not there or damaged ({first_line(error)})") from None
     assert isinstance(model, Normalised | Network)
     return model.eval()
 

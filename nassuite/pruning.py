@@ -33,7 +33,13 @@ from nassuite.prune_settings import PruneSettings
 from nassuite.pruning_result import Pruned, read_result, write_result
 from nassuite.pruning_source import Brought, bring_model
 from nassuite.records import cpu_info
-from nassuite.run_directory import FileCheckpoints, RunDirectory, begun, check_unchanged, remembering
+from nassuite.run_directory import (
+    FileCheckpoints,
+    RunDirectory,
+    begin_or_resume,
+    check_unchanged,
+    remembering,
+)
 from nassuite.settings import to_table, write_toml
 from nassuite.train.distill import SoftLabels, train_network
 from nassuite.train.loop import TrainConfig
@@ -79,9 +85,11 @@ def prune_model(
     and where the target cannot be reached; nothing is left behind then.
     """
     run = RunDirectory(out)
-    settings, facts = begun(out / "prune.toml", settings, "pruning", kind=PruneSettings, resume=resume)
+    found = begin_or_resume(
+        out / "prune.toml", PruneSettings, settings, what="pruning", resume=resume, command=command
+    )
+    settings, facts = found
     if not resume:
-        facts["command"] = shlex.join(command) if command else "prune_model(...)"
         settings, facts["align"] = resolved(settings, progress)
     brought = _brought(settings, progress)
     target, meter = _where(settings, brought, out, meter=meter, progress=progress)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from nassuite.onnx_source import OnnxSource, open_onnx
 from nassuite.progress import SILENT, Progress
 from nassuite.quantize_settings import QuantizeSettings
 from nassuite.records import read_json, write_bytes, write_json
-from nassuite.run_directory import RunDirectory, begun, check_unchanged, remembering
+from nassuite.run_directory import RunDirectory, begin_or_resume, check_unchanged, remembering
 from nassuite.settings import to_table, write_toml
 from nassuite.training_job import cuda_or_cpu
 
@@ -92,9 +91,10 @@ def quantize(
             "a quantisation that goes on has its own settings: leave out the model and all flags"
         )
     given = None if model is None else QuantizeSettings(model=str(model), **flags)
-    settings, facts = begun(path, given, "quantisation", kind=QuantizeSettings, resume=resume)
+    settings, facts = begin_or_resume(
+        path, QuantizeSettings, given, what="quantisation", resume=resume, command=command
+    )
     settings = dataclasses.replace(settings, device=cuda_or_cpu(settings.device))
-    facts.setdefault("command", shlex.join(command) if command else "quantize(...)")
     source = open_onnx(Path(settings.model), settings.data, seed=settings.seed, progress=progress)
     found = {"data": source.data.digest, "model": hashlib.sha256(source.content).hexdigest()[:16]}
     check_unchanged(facts, found, folder, "quantisation")

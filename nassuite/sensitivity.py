@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from nassuite.prune_settings import PruneSettings, SensitivitySettings
 from nassuite.pruning import SCORING_IMAGES, check_facts, resolved
 from nassuite.pruning_source import Brought, bring_model
 from nassuite.records import write_bytes, write_text
-from nassuite.run_directory import RunDirectory, begun, remembering
+from nassuite.run_directory import RunDirectory, begin_or_resume, remembering
 from nassuite.settings import to_table, write_toml
 from nassuite.train.recalibrate import predict
 
@@ -71,9 +70,11 @@ def sensitivity(
     """
     run = RunDirectory(out)
     path = out / "sensitivity.toml"
-    settings, facts = begun(path, settings, "sensitivity analysis", kind=SensitivitySettings, resume=resume)
+    found = begin_or_resume(
+        path, SensitivitySettings, settings, what="sensitivity analysis", resume=resume, command=command
+    )
+    settings, facts = found
     if not resume:
-        facts["command"] = shlex.join(command) if command else "sensitivity(...)"
         whole, _ = resolved(PruneSettings(**dataclasses.asdict(settings), ratio=0.5), progress)
         settings = dataclasses.replace(settings, align=whole.align)
     brought = bring_model(

@@ -99,7 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
     completion.add(commands, make_parser)
 
     status = commands.add_parser("status", help="say what of a run is done and what is left")
-    status.add_argument("run_folder", metavar="RUN", type=Path)
+    status.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a search")
     status.set_defaults(run=_status)
 
     space = commands.add_parser("space", help="search spaces")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nassuite.errors import InputError
+from nassuite.errors import InputError, first_line
 from nassuite.zoo.converters import Source, natural_order
 from nassuite.zoo.sources import SOURCES
 
@@ -115,7 +115,7 @@ def _safetensors(path: Path) -> Any:
     try:
         found = load_file(path)
     except SafetensorError as error:
-        raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path} is damaged: {first_line(error)}") from None
     return {name: found[name] for name in sorted(found, key=natural_order)}
 
 
