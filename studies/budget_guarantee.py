@@ -53,6 +53,7 @@ from nassuite.report.figures import drawn
 from nassuite.report.words import duration, milliseconds, percent
 from nassuite.run_directory import RunDirectory
 from nassuite.search.driver import Objective, SearchConfig, drop_torn_line, run_trials, sweep
+from nassuite.search.finalists import in_reach_ms
 from nassuite.settings import Settings
 from nassuite.spec import Arch
 from nassuite.stages import calibrate, follow_pace, measure_finalists
@@ -185,7 +186,9 @@ def search_one(flow: Flow, budget: float) -> None:
     settings = flow.settings
     assert settings.trials is not None
     assert settings.sampler is not None
-    config = SearchConfig(settings.trials, (budget / flow.margin,), settings.sampler, settings.seed)
+    config = SearchConfig(
+        settings.trials, (in_reach_ms(budget, flow.margin),), settings.sampler, settings.seed
+    )
     run_trials(flow.study, flow.space, Objective(stand_in(flow), flow.predict_ms), config, flow.progress)
     measure_finalists(flow)
     winner = read_json(flow.run.finalists)[f"{budget:g}"]["winner"]
