@@ -17,34 +17,55 @@ from nassuite.run_directory import RunDirectory
 from nassuite.stages import follow_pace
 
 
-def slow_meter(paths, target, **settings):
-    """A machine that has come to take 1.5 times as long for everything."""
-    return [
-        dataclasses.replace(m, reference_ms=1.5 * m.reference_ms)
-        for m in deterministic_meter(paths, target, **settings)
-    ]
+def meter_at(*paces):
+    """A machine that takes so many times as long at each measurement, and from then on as at the last."""
+    left = list(paces)
+
+    def meter(paths, target, **settings):
+        pace = left.pop(0) if len(left) > 1 else left[0]
+        return [
+            dataclasses.replace(m, reference_ms=pace * m.reference_ms)
+            for m in deterministic_meter(paths, target, **settings)
+        ]
+
+    return meter
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    monkeypatch.setattr("nassuite.stages.PACE_PAUSE", 0.0)
 
 
 def test_predictions_follow_the_pace_of_the_machine_and_keep_it(tiny_run, tmp_path):
     flow = flow_of(tiny_run, tmp_path / "run", LOOSE_MS)
     arch = flow.space.extreme("largest")
     before = flow.predict_ms(arch)
-    flow.meter = slow_meter
+    flow.meter = meter_at(1.6, 1.4, 1.5)
     follow_pace(flow)
     assert flow.predict_ms(arch) == pytest.approx(1.5 * before)
     reference_ms = np.median([sample.reference_ms for sample in flow.samples])
     kept = json.loads(flow.run.pace.read_text())
-    assert kept == {"pace": pytest.approx(1.5), "reference_ms": pytest.approx(1.5 * reference_ms)}
+    assert kept["pace"] == pytest.approx(1.5)
+    assert kept["reference_ms"] == pytest.approx([1.6 * reference_ms, 1.4 * reference_ms, 1.5 * reference_ms])
     flow.meter = deterministic_meter
     follow_pace(flow)  # a search that goes on predicts what it predicted
     assert flow.predict_ms(arch) == pytest.approx(1.5 * before)
+
+
+@pytest.mark.parametrize("paces", [(1.04,), (1.5, 1.0, 1.0), (0.5, 1.0, 1.6)])
+def test_what_lasts_for_seconds_is_no_change(tiny_run, tmp_path, paces):
+    flow = flow_of(tiny_run, tmp_path / "run", LOOSE_MS)
+    before = flow.predict_ms(flow.space.extreme("largest"))
+    flow.meter = meter_at(*paces)
+    follow_pace(flow)
+    assert flow.predict_ms(flow.space.extreme("largest")) == before
 
 
 def test_a_search_that_began_without_a_pace_goes_on_without(tiny_run, tmp_path):
     flow = flow_of(tiny_run, tmp_path / "run", LOOSE_MS, trials=1)
     before = flow.predict_ms(flow.space.extreme("largest"))
     flow.run.journal.touch()
-    flow.meter = slow_meter
+    flow.meter = meter_at(1.5)
     follow_pace(flow)
     assert flow.predict_ms(flow.space.extreme("largest")) == before
     assert not flow.run.pace.exists()
