@@ -108,6 +108,19 @@ def confusion_lines(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -
     return [*lines, *(f"| {true} | {predicted} | {count} |" for count, true, predicted in commonest)]
 
 
+def limit_lines(card: dict[str, Any], tested: int) -> list[str]:
+    """What a reader of any card is to know before relying on it, as Markdown; ``tested`` test images were read."""
+    return [
+        "## Limits",
+        "",
+        f"- Every image gets one of the {len(card['labels'])} classes, also one that shows none of them.",
+        f"- Accuracy is that of {tested} test images, which were read once, after all choices: on images of another kind "
+        "(camera, light, place) it is another. Who chooses between models by them has no test any more.",
+        "- A latency is that of the machine and the minute in which it was measured; elsewhere measure again "
+        "(`nassuite certify model.onnx --budget-ms MS`).",
+    ]
+
+
 def hash_lines(card: dict[str, Any]) -> list[str]:
     """The files and their SHA-256, as Markdown."""
     rows = [f"| {name} | `{digest}` |" for name, digest in card["hashes"].items()]

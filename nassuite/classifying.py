@@ -12,14 +12,21 @@ from torch import nn
 
 from nassuite.blocks.layers import zero_last_batch_norms
 from nassuite.blocks.learned_group_conv import convert, has_learned_groups
-from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
+from nassuite.card import confusion_lines, hash_lines, interface_lines, limit_lines, write_card
 from nassuite.data import Data, DataConfig, Split, default_augment, load_data
 from nassuite.errors import InputError
 from nassuite.latency.choice import logits_in
 from nassuite.latency.cost import cost
 from nassuite.latency.target import Target
-from nassuite.metrics import binomial_interval, class_weights, confusion_matrix, score
-from nassuite.models import Description, load_model, make_network, read_description, save_model
+from nassuite.metrics import class_weights, evaluation, score
+from nassuite.models import (
+    Description,
+    check_classifier,
+    load_model,
+    make_network,
+    read_description,
+    save_model,
+)
 from nassuite.nn.network import Normalised
 from nassuite.onnx_export import export_onnx, onnx_bytes, run_onnx
 from nassuite.progress import Progress
@@ -140,7 +147,9 @@ def _network(settings: TrainSettings, data: Data, progress: Progress) -> Normali
     network = make_network(
         settings.model, num_classes=len(data.labels), in_chans=data.in_chans, seed=settings.seed
     )
-    check_size(network, data.in_chans, (data.size, data.size), settings.model)
+    if ":" not in settings.model:
+        check_size(network, data.in_chans, (data.size, data.size), settings.model)
+    check_classifier(network, (data.in_chans, data.size, data.size), settings.model, classes=len(data.labels))
     if settings.zero_gamma == "on":
         zero_last_batch_norms(network)
     model = Normalised(network, data.mean, data.std)
@@ -256,6 +265,8 @@ def _card_text(card: dict[str, Any]) -> list[str]:
         "",
         *confusion_lines(card["labels"], test["confusion"]),
         "",
+        *limit_lines(card, test["n"]),
+        "",
         *hash_lines(card),
     ]
 
@@ -270,14 +281,7 @@ def evaluate_file(
     images = torch.cat([x for x, _ in split.batches(512, channels_last=False)]).numpy()
     labels = split.labels.numpy()
     logits = run_onnx(path, images) if target is None else logits_in(target, path, images)
-    correct = int((logits.argmax(1) == labels).sum())
-    return {
-        "accuracy": score(logits, labels, metric=metric),
-        "correct": correct,
-        "n": len(labels),
-        "interval": list(binomial_interval(correct, len(labels))),
-        "confusion": confusion_matrix(logits, labels, classes=split.classes).tolist(),
-    }
+    return evaluation(logits, labels, metric=metric, classes=split.classes)
 
 
 def same_labels(description: Description, data: Data, model: str, name: str) -> None:

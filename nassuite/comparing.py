@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from nassuite.models import load_model
 from nassuite.progress import SILENT, Progress
 from nassuite.records import environment
 from nassuite.report.comparison import Compared, Comparison, write_comparison
-from nassuite.run_directory import RunDirectory
+from nassuite.run_directory import RunDirectory, file_name
 from nassuite.segmenting import MASKS
 from nassuite.settings import read_toml, to_table
 from nassuite.train_settings import TrainSettings
@@ -83,7 +82,7 @@ def compare_networks(
 
 def _trained(name: str, settings: TrainSettings, folder: Path, progress: Progress) -> Trained:
     """One network's training, begun, continued or found finished."""
-    run = RunDirectory(folder / re.sub(r"\W+", "_", name).strip("_"))
+    run = RunDirectory(folder / file_name(name))
     wanted = dataclasses.replace(settings, model=name)
     if not (run.root / "train.toml").is_file():
         return train_model(wanted, out=run.root, progress=progress)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nassuite.errors import InputError
+from nassuite.errors import InputError, first_line
 from nassuite.latency.alternatives import measure_findings
 from nassuite.latency.guidelines import Finding, findings
 from nassuite.latency.meter import Meter, Sampling, measure
@@ -203,8 +203,8 @@ def _open(model: str, size: int | None, exported: Path) -> tuple[Path, nn.Module
     try:
         export_onnx(network, exported, input_shape=shape, check=False)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{model} cannot take images of {'x'.join(map(str, shape))}: {reason}") from None
+        sides = "x".join(map(str, shape))
+        raise InputError(f"{model} cannot take images of {sides}: {first_line(error)}") from None
     return exported, network
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,11 +23,12 @@ from nassuite.latency.footprint import Limit, exceeded
 from nassuite.latency.kernels import BLOCK
 from nassuite.latency.meter import Meter
 from nassuite.latency.target import Target
-from nassuite.metrics import binomial_interval, confusion_matrix, score
+from nassuite.metrics import evaluation, score
 from nassuite.nn.network import Network
 from nassuite.nn.supernet import Supernet
-from nassuite.onnx_export import Parity, export_onnx, onnx_parity, run_onnx
+from nassuite.onnx_export import Parity, export_onnx, export_torch, onnx_parity, run_onnx
 from nassuite.progress import Progress
+from nassuite.records import write_bytes
 from nassuite.search.finalists import reward
 from nassuite.spec import Arch
 from nassuite.train.distill import SoftLabels, train_network
@@ -148,9 +148,9 @@ def export_variants(
     """The float ``networks`` ("fp32" is the dense one) as they are and in int8; each compared with its PyTorch network."""
     sized = data.resized(arch.resolution)
     shape = (sized.in_chans, arch.resolution, arch.resolution)
-    val = _images(sized.val)
+    val = evaluation_images(sized.val)
     labels = sized.val.labels.numpy()
-    calibration = _images(sized.train.subset(CALIBRATION_IMAGES, seed=0))
+    calibration = evaluation_images(sized.train.subset(CALIBRATION_IMAGES, seed=0))
     parity_images = torch.from_numpy(val[:PARITY_IMAGES])
     variants = []
     for name, network in progress.track(list(networks.items()), "exporting and quantising"):
@@ -181,7 +181,7 @@ def scored_in(
     if target.computes_as_onnxruntime:
         return list(variants)
     sized = data.resized(arch.resolution)
-    images, labels = _images(sized.val), sized.val.labels.numpy()
+    images, labels = evaluation_images(sized.val), sized.val.labels.numpy()
     scored = []
     for variant in variants:
         logits = logits_in(target, variant.path, images)
@@ -251,19 +251,13 @@ def read_test(
 ) -> dict[str, Any]:  # fmt: skip
     """What the file does on the test images in its runtime: score, interval of top-1, confusion matrix."""
     logits = logits_in(target, variant.path, test_images)
-    correct = int((logits.argmax(1) == test_labels).sum())
-    return {
-        "accuracy": score(logits, test_labels, metric=metric),
-        "correct": correct,
-        "n": len(test_labels),
-        "interval": list(binomial_interval(correct, len(test_labels))),
-        "confusion": confusion_matrix(logits, test_labels, classes=classes).tolist(),
-    }
+    return evaluation(logits, test_labels, metric=metric, classes=classes)
 
 
 def variant_record(
     variant: Variant, test: dict[str, Any], *, chosen: bool, shape: tuple[int, int, int]
 ) -> dict[str, Any]:
+    """A row of the card: the file of ``variant``, measured and evaluated; ``test`` is as of ``read_test``, ``shape`` (C, H, W)."""
     assert variant.certificate is not None
     counted = cost(variant.network, shape)
     certificate = variant.certificate
@@ -289,19 +283,11 @@ def variant_record(
 
 
 def evaluation_images(split: Split) -> np.ndarray:
-    """float32 (N, C, H, W) in 0..1."""
-    return _images(split)
-
-
-def _images(split: Split) -> np.ndarray:
+    """float32 (N, C, H, W) in 0..1, in order."""
     return np.concatenate([x.numpy() for x, _ in split.batches(512, channels_last=False)])
 
 
 def copy_chosen(variant: Variant, folder: Path, shape: tuple[int, int, int]) -> None:
     """``model.onnx`` is the chosen file, ``model.pt2`` its network (in float32 where the file is int8)."""
-    from nassuite.onnx_export import export_torch
-
-    temporary = folder / ".model.onnx"
-    shutil.copyfile(variant.path, temporary)
-    temporary.replace(folder / "model.onnx")
+    write_bytes(folder / "model.onnx", variant.path.read_bytes())
     export_torch(copy.deepcopy(variant.network), folder / "model.pt2", input_shape=shape)

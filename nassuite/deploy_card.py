@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from nassuite import deploy
-from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
+from nassuite.card import confusion_lines, hash_lines, interface_lines, limit_lines, write_card
 from nassuite.costing import part_times
 from nassuite.data import Data
+from nassuite.latency.certificate import Certificate
 from nassuite.latency.target import FULL_PRECISION, Target
 from nassuite.models import Description, save_model
 from nassuite.nn.network import Interface, parts
@@ -67,6 +68,7 @@ def write(
         "refine": cuts.get("refined"),
         "target": shown.certificate.measurement.target,
         "variants": rows,
+        "certificate": _promise(shown.certificate),
         "times": part_times(folder / "model.onnx", names, target),
     }
     write_card(folder, card, _markdown)
@@ -100,5 +102,25 @@ def _markdown(card: dict[str, Any]) -> list[str]:
             "",
             "**No variant keeps the budget with a certificate**: model.onnx is the fastest of them.",
         ]
-    lines += ["", f"What follows is of model.onnx ({shown['name']}).", ""]
-    return [*lines, *confusion_lines(card["labels"], shown["test"]["confusion"]), "", *hash_lines(card)]
+    lines += ["", f"What follows is of model.onnx ({shown['name']}).", "", *_certificate_lines(card), ""]
+    lines += [*confusion_lines(card["labels"], shown["test"]["confusion"]), ""]
+    return [*lines, *limit_lines(card, shown["test"]["n"]), "", *hash_lines(card)]
+
+
+def _promise(certificate: Certificate) -> dict[str, Any]:
+    """What of the certificate the card tells; its samples are in a file of their own."""
+    names = ("verdict", "percentile", "confidence", "percentile_ms")
+    counts = {"samples": sum(map(len, certificate.measurement.samples_ms))}
+    counts |= {"over": certificate.over[-1], "allowed": max(certificate.allowed[-1], 0)}
+    return {name: getattr(certificate, name) for name in names} | counts
+
+
+def _certificate_lines(card: dict[str, Any]) -> list[str]:
+    found = card["certificate"]
+    return [
+        "## Latency certificate",
+        "",
+        f"**{found['verdict']}**: p{found['percentile']} {found['percentile_ms']:.3g} ms against {card['budget_ms']:g} ms. Of "
+        f"{found['samples']} single inferences {found['over']} took longer than the budget; {found['allowed']} may at "
+        f"{found['confidence']:.0%} confidence. `nassuite certify --check certificate.json` counts again.",
+    ]

@@ -17,3 +17,15 @@ class DeviceNeeded(Exception):
 
 class Busy(InputError):
     """Another process holds what this one needs (a run directory, say)."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line; its type where it says nothing."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
+
+
+def typed_line(error: BaseException) -> str:
+    """The same after its type, for what other people's code raises."""
+    said = str(error).strip()
+    return f"{type(error).__name__}: {said.splitlines()[0]}" if said else type(error).__name__

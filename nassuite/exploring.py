@@ -33,6 +33,7 @@ from nassuite.search.driver import (
     sweep,
     trials_done,
 )
+from nassuite.search.finalists import in_reach_ms
 from nassuite.search.storage import begin_study, join_study, open_storage, reachable
 from nassuite.spec import Arch
 from nassuite.stages import SEARCH_VAL_IMAGES, accuracy_of, follow_pace
@@ -167,7 +168,7 @@ def search_here(flow: Flow, study: optuna.Study) -> int:
     objective = Objective(
         accuracy, flow.predict_ms, flow.excess, cost=flow.minimised if settings.minimise else None
     )
-    budgets = tuple(budget / flow.margin for budget in flow.hard_budgets)
+    budgets = tuple(in_reach_ms(budget, flow.margin) for budget in flow.hard_budgets)
     config = SearchConfig(settings.trials, budgets, settings.sampler, settings.seed, flow.least)
     run_trials(study, flow.space, objective, config, flow.progress, over=_time_is_up(flow, study))
     return own

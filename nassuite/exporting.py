@@ -11,7 +11,7 @@ from torch import nn
 
 from nassuite.card import hash_lines, interface_lines, write_card
 from nassuite.errors import InputError
-from nassuite.formats import EXECUTORCH_BATCH, FORMATS, check_formats, write_format
+from nassuite.formats import FORMATS, check_formats, write_format
 from nassuite.latency.cost import cost
 from nassuite.model_source import Source, open_model
 from nassuite.nn.network import Normalised
@@ -52,8 +52,9 @@ def export(
     ``model`` is a name of the zoo, ``timm:NAME``, ``torchvision:NAME``, ``package.module:factory``, the folder of
     a training, or a module that takes images (N, C, H, W) in 0..1 (with ``mean`` and ``std``: normalised ones).
     ``size`` is the images' side in pixels, ``weights`` a file for a network given by name, ``labels`` a
-    file of one label a line, or the labels. Formats are onnx, pt2 (torch.export), openvino and executorch. Each file takes
-    ``image`` float32 (N, C, H, W) in 0..1, N free (executorch: up to 8), and gives ``logits`` (N, classes); its outputs are compared
+    file of one label a line, or the labels. Formats are onnx, pt2 (torch.export), openvino, executorch and tflite. Each file
+    takes ``image`` float32 (N, C, H, W) in 0..1, N free (executorch: up to 8; tflite: (1, H, W, C), as the card says), and gives
+    ``logits`` (N, classes); its outputs are compared
     with PyTorch's before anything is said of it. Raises InputError for what cannot be exported, with the operator.
     """
     formats = tuple(dict.fromkeys([format] if isinstance(format, str) else format))
@@ -88,6 +89,7 @@ def _labels(labels: str | Path | Sequence[str] | None) -> tuple[str, ...] | None
 
 def _card(source: Source, exported: Exported) -> dict[str, Any]:
     normalise = source.model.normalise if isinstance(source.model, Normalised) else None
+    channels, height, width = source.shape
     return {
         "model": source.description.model if source.description else source.name,
         "weights": source.weights,
@@ -103,7 +105,11 @@ def _card(source: Source, exported: Exported) -> dict[str, Any]:
         "params": exported.params,
         "macs": exported.macs,
         "formats": {
-            name: {"files": list(FORMATS[name].files), "parity": parity.to_json()}
+            name: {
+                "files": list(FORMATS[name].files),
+                "takes": FORMATS[name].takes.format(channels=channels, height=height, width=width),
+                "parity": parity.to_json(),
+            }
             for name, parity in exported.parity.items()
         },
     }
@@ -129,6 +135,6 @@ def _markdown(card: dict[str, Any]) -> list[str]:
             f"| {name} | {parity['max_abs_diff']:.2g} | {parity['scale']:.3g} | {parity['top1_agreement']:.0%} of "
             f"{parity['images']} | {parity['size_bytes']} |"
         )
-    if "executorch" in card["formats"]:
-        lines += ["", f"model.pte takes batches of 1 to {EXECUTORCH_BATCH} images."]
+    for form in card["formats"].values():
+        lines += ["", f"{form['takes']}."] if form["takes"] else []
     return [*lines, "", *hash_lines(card)]

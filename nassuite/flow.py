@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from nassuite import deploy
@@ -33,21 +32,17 @@ from nassuite.onnx_export import export_arch
 from nassuite.progress import Progress
 from nassuite.report.comparison import read_comparison
 from nassuite.run_directory import FileCheckpoints, RunDirectory, read_lines, read_record
-from nassuite.search.driver import (
-    Evaluation,
-    evaluations,
-    open_study,
-)
+from nassuite.search.driver import Evaluation, evaluations, open_study
 from nassuite.search.smallest import smallest
 from nassuite.settings import LIMITS, Settings, flag
 from nassuite.space import Space
 from nassuite.space_file import load_space
 from nassuite.spec import Arch
 from nassuite.train.loop import TrainConfig
+from nassuite.training_job import cuda_or_cpu
 
 if TYPE_CHECKING:
     import optuna
-
 
 RECALIBRATION_IMAGES = 1024
 LEAST_SAMPLES = 24
@@ -232,11 +227,7 @@ class Flow:
 
 def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter: Meter = measure) -> Flow:
     """Loads the data and the space, and fills in the settings that depend on them."""
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: this machine has no CUDA device; use --device cpu or auto")
+    device = cuda_or_cpu(settings.device)
     target, meter = _where(run, settings, meter)
     if settings.baselines:
         read_comparison(Path(settings.baselines))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
+import io
 import os
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from nassuite.errors import InputError
 from nassuite.onnx_export import (
@@ -42,6 +45,7 @@ class Format:
 
     ``batch`` is the larger of the two numbers of images at which outputs are compared, the other is one.
     ``package`` is what must be installed for it, and ``extra`` what installs it; empty where nothing more is needed.
+    ``takes`` says where it takes its images in another way than the others, of ``channels``, ``height`` and ``width``.
     """
 
     files: tuple[str, ...]
@@ -50,6 +54,7 @@ class Format:
     package: str = ""
     extra: str = ""
     batch: int = 3
+    takes: str = ""
 
 
 def write_format(name: str, model: nn.Module, folder: Path, shape: Shape) -> Parity:
@@ -69,6 +74,10 @@ def write_format(name: str, model: nn.Module, folder: Path, shape: Shape) -> Par
     except BaseException as error:
         for file in form.files:
             (folder / file).unlink(missing_ok=True)
+        if isinstance(error, ImportError):
+            raise InputError(
+                f"--format {name}: {form.package} does not work here ({error}): pip install 'nassuite[{form.extra}]'"
+            ) from error
         if isinstance(error, ParityError):
             raise InputError(f"--format {name}: {error}") from error
         raise
@@ -152,6 +161,51 @@ def _run_executorch(folder: Path, images: np.ndarray) -> np.ndarray:
     return torch.cat([method.execute([batch])[0].clone() for batch in batches]).numpy()
 
 
+class _ChannelsLast(nn.Module):
+    """A network for images (N, H, W, C)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(image.permute(0, 3, 1, 2))
+
+
+def _write_tflite(model: nn.Module, folder: Path, shape: Shape) -> None:
+    """By LiteRT's converter: one image at a time, channels last, which is how phones hold them."""
+    import torch
+
+    litert: Any = importlib.import_module("litert_torch")
+    channels, height, width = shape
+    plain = _ChannelsLast(copy.deepcopy(model).cpu()).eval()
+    with tempfile.TemporaryDirectory(prefix="nassuite-tflite-") as scratch:
+        converted = Path(scratch) / "model.tflite"
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # it prints each of its steps
+            warnings.simplefilter("ignore")
+            try:
+                litert.convert(plain, (torch.zeros(1, height, width, channels),)).export(str(converted))
+            except Exception as error:  # each operator and each pass has its own
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise InputError(f"--format tflite: {reason}") from error
+        write_bytes(folder / "model.tflite", converted.read_bytes())
+
+
+def _run_tflite(folder: Path, images: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    litert: Any = importlib.import_module("ai_edge_litert.interpreter")
+    interpreter = litert.Interpreter(model_path=str(folder / "model.tflite"), num_threads=os.cpu_count() or 1)
+    interpreter.allocate_tensors()
+    (image,), (logits,) = interpreter.get_input_details(), interpreter.get_output_details()
+    rows = []
+    for one in images.transpose(0, 2, 3, 1):
+        interpreter.set_tensor(image["index"], np.ascontiguousarray(one[None]))
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(logits["index"]))
+    return np.concatenate(rows)
+
+
 FORMATS: dict[str, Format] = {
     "onnx": Format(
         ("model.onnx",), _write_onnx, lambda folder, images: run_onnx(folder / "model.onnx", images)
@@ -167,5 +221,14 @@ FORMATS: dict[str, Format] = {
         package="executorch",
         extra="executorch",
         batch=EXECUTORCH_BATCH,
+        takes=f"model.pte takes batches of 1 to {EXECUTORCH_BATCH} images",
+    ),
+    "tflite": Format(
+        ("model.tflite",),
+        _write_tflite,
+        _run_tflite,
+        package="litert_torch",
+        extra="tflite",
+        takes="model.tflite takes one image at a time, channels last: float32 [1, {height}, {width}, {channels}], 0..1",
     ),
 }

@@ -19,6 +19,7 @@ from nassuite.report.comparison import read_comparison, with_baselines
 from nassuite.run_directory import FileCheckpoints, read_record
 from nassuite.search.finalists import within_noise
 from nassuite.spec import Arch
+from nassuite.stages import PACE_SAID
 from nassuite.summary import Inputs, report_content
 from nassuite.train.distill import SoftLabels
 from nassuite.train.recalibrate import predict, recalibrated
@@ -66,7 +67,7 @@ def deploy_budget(flow: Flow, budget: float) -> BudgetResult:
         fastest = min(card["variants"], key=lambda variant: variant[_percentile(flow)])
         message = (
             f"no variant of the winner keeps {budget:g} ms{_limits(flow)}: the fastest, {fastest['name']}, "
-            f"{_over(fastest[_percentile(flow)], budget)}"
+            f"{_over(fastest[_percentile(flow)], budget)}{_change_of_pace(winner, fastest)}"
         )
     elif chosen["verdict"] != "pass":
         message = f"of most reward for {budget:g} ms is {chosen['name']}, which {_over(chosen[_percentile(flow)], budget)}"
@@ -75,6 +76,14 @@ def deploy_budget(flow: Flow, budget: float) -> BudgetResult:
 
 def _percentile(flow: Flow) -> str:
     return f"p{flow.settings.percentile}_ms"
+
+
+def _change_of_pace(winner: dict[str, Any], variant: dict[str, Any]) -> str:
+    """What the machine has to do with it: both were measured beside the same reference network."""
+    pace = variant["reference_ms"] / winner.get("reference_ms", variant["reference_ms"])
+    if pace < PACE_SAID:
+        return ""
+    return f"; but this machine now takes {pace:.2f} times as long for anything as when the winner was chosen"
 
 
 def _finalists(flow: Flow, budget: float) -> dict[str, Any]:
@@ -164,6 +173,7 @@ def _pruned(flow: Flow, arch: Arch, dense: Any) -> tuple[Any, PruneRecord]:
 
 
 def draw(flow: Flow, results: Sequence[BudgetResult]) -> None:
+    """Writes the run's report, against baselines where the settings name some."""
     _, facts = flow.run.read_settings()
     held_out = [(float(p), float(m)) for p, m in flow.predictor.held_out]
     content = report_content(

@@ -40,13 +40,6 @@ def confusion_matrix(outputs: Any, labels: Any, *, classes: int | None = None) -
     return cells.reshape(classes, classes)
 
 
-def per_class_accuracy(outputs: Any, labels: Any, *, classes: int | None = None) -> np.ndarray:
-    """float64 (classes,): the recall of each class, nan where it has no label."""
-    matrix = confusion_matrix(outputs, labels, classes=classes)
-    counts = matrix.sum(1)
-    return np.divide(matrix.diagonal(), counts, out=np.full(len(counts), np.nan), where=counts > 0)
-
-
 def binomial_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Low and high end of the share behind ``correct`` of ``n``, in 0..1 (Wilson 1927, score interval)."""
     if not 0 <= correct <= n:
@@ -59,6 +52,24 @@ def binomial_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[f
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
     low = 0.0 if correct == 0 else centre - half
     return max(0.0, low), 1.0 if correct == n else min(1.0, centre + half)
+
+
+def evaluation(
+    logits: np.ndarray, labels: np.ndarray, *, metric: str = "top1", classes: int | None = None
+) -> dict[str, Any]:
+    """What is recorded of a model on a split: accuracy by ``metric``, top-1 counts with their 95 % interval, confusion.
+
+    ``logits`` (N, classes), ``labels`` (N,). Raises InputError for another metric, ValueError for shapes that do not fit.
+    """
+    confusion = confusion_matrix(logits, labels, classes=classes)
+    correct, n = int(confusion.trace()), len(labels)
+    return {
+        "accuracy": score(logits, labels, metric=metric),
+        "correct": correct,
+        "n": n,
+        "interval": list(binomial_interval(correct, n)),
+        "confusion": confusion.tolist(),
+    }
 
 
 def class_weights(labels: Any, mode: str | None, *, classes: int | None = None) -> Tensor | None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nassuite.errors import InputError
-from nassuite.models import Description, load_model, make_network, read_description
+from nassuite.models import Description, load_model, logits_of, make_network, read_description
 from nassuite.nn.network import Normalised
 from nassuite.progress import SILENT, Progress
+from nassuite.settings import check_seed
 from nassuite.zoo.catalogue import NETWORKS
 from nassuite.zoo.create import check_size, parse_model
 from nassuite.zoo.weights import load_weights
@@ -60,8 +61,10 @@ def open_model(
     ImageNet's for colour images. A module is taken as it is, behind a normalisation only where ``mean`` is
     given. ``classes`` and ``channels`` are for networks made here. Raises InputError for what does not fit.
     """
-    if size is not None and size < 1:
-        raise InputError(f"--size {size}: pixels, from 1 up")
+    check_seed(seed)
+    for name, value in (("size", size), ("classes", classes), ("channels", channels)):
+        if value is not None and value < 1:
+            raise InputError(f"--{name} {value}: expected 1 or more")
     if isinstance(model, nn.Module):
         _refuse(f"a {type(model).__name__}", classes=classes)
         if weights is not None:
@@ -122,12 +125,7 @@ def _by_name(
     classes = classes or (entry.num_classes if entry else OTHER_CLASSES)
     channels = channels or (entry.in_chans if entry else 3)
     height, width = (size, size) if size else entry.size if entry else (0, 0)
-    try:
-        network = make_network(model, num_classes=classes, in_chans=channels, seed=seed)
-    except InputError:
-        raise
-    except Exception as error:  # other people's code
-        raise InputError(f"{model}: making the network raised {_line(error)}") from error
+    network = make_network(model, num_classes=classes, in_chans=channels, seed=seed)
     if entry is not None:
         check_size(network, channels, (height, width), model)
     return network, (channels, height, width)
@@ -155,29 +153,17 @@ def _normalised(
         if not standard:
             return network
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
-    if not len(mean) == len(std) == channels or not all(value > 0 for value in std):
+    numbers = len(mean) == len(std) == channels and all(map(math.isfinite, (*mean, *std)))
+    if not numbers or min(std) <= 0:
         raise InputError(f"--mean and --std: {channels} numbers each, one for every channel, and std above 0")
     return Normalised(network, tuple(mean), tuple(std))
 
 
 def _with_labels(source: Source, labels: Sequence[str] | None) -> Source:
     """With as many labels as the network has outputs. Raises InputError if it does not run, or has others."""
-    try:
-        with torch.no_grad():
-            logits = source.model(torch.zeros(2, *source.shape))
-    except Exception as error:  # other people's code
-        size = "x".join(str(side) for side in source.shape)
-        raise InputError(f"{source.name} does not run on images of {size}: {_line(error)}") from error
-    if not isinstance(logits, Tensor) or logits.dim() not in (2, 4) or len(logits) != 2:
-        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"{source.name} gives {given} for two images, expected logits (2, classes)")
+    logits = logits_of(source.model, source.shape, source.name)
     names = tuple(labels) if labels is not None else source.labels
     names = names or tuple(str(number) for number in range(logits.shape[1]))
     if len(names) != logits.shape[1]:
         raise InputError(f"{source.name} has {logits.shape[1]} classes, there are {len(names)} labels")
     return replace(source, labels=names, maps=logits.dim() == 4)
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

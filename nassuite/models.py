@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from nassuite.errors import InputError
+from nassuite.errors import InputError, first_line, typed_line
 from nassuite.nn.network import Interface, Network, Normalised, build
+from nassuite.onnx_export import in_eval_mode
 from nassuite.records import SCHEMA_VERSION, read_json, write_bytes, write_json
 from nassuite.spec import Arch
 from nassuite.zoo.create import create_model, parse_model
@@ -46,8 +48,17 @@ def make_network(model: str, *, num_classes: int, in_chans: int, seed: int = 0) 
 
     ``model`` is a name of the zoo with its options ("mobilenet_v2(width_mult=0.5)"), ``timm:NAME``,
     ``torchvision:NAME``, or ``package.module:factory``, a function that takes num_classes and, if it
-    can, in_chans. Raises InputError for what is not there.
+    can, in_chans. Raises InputError for what is not there, or fails as it is made.
     """
+    try:
+        return _made(model, num_classes=num_classes, in_chans=in_chans, seed=seed)
+    except InputError:
+        raise
+    except Exception as error:  # options that do not go together, and other people's code
+        raise InputError(f"{model}: making the network raised {typed_line(error)}") from error
+
+
+def _made(model: str, *, num_classes: int, in_chans: int, seed: int) -> nn.Module:
     source, colon, name = model.partition(":")
     if not colon:
         full, config = parse_model(model)
@@ -79,8 +90,8 @@ def _library(name: str) -> Any:
 def _from_factory(module: str, function: str, **interface: int) -> nn.Module:
     try:
         factory = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{module}:{function}: cannot be imported ({error})") from None
+    except (Exception, SystemExit) as error:  # whatever a module of the user's does as it is imported
+        raise InputError(f"{module}:{function} cannot be imported: {typed_line(error)}") from error
     try:
         parameters = inspect.signature(factory).parameters
     except (TypeError, ValueError):
@@ -89,11 +100,37 @@ def _from_factory(module: str, function: str, **interface: int) -> nn.Module:
     try:
         network = factory(**{k: v for k, v in interface.items() if anything or k in parameters})
     except Exception as error:  # whatever the user's own code raises
-        reason = (str(error).strip().splitlines() or ["no message"])[0]
-        raise InputError(f"{module}:{function} raised {type(error).__name__}: {reason}") from error
+        raise InputError(f"{module}:{function} raised {typed_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"{module}:{function} gives a {type(network).__name__}, expected a torch.nn.Module")
     return network
+
+
+def logits_of(model: nn.Module, shape: tuple[int, int, int], name: str) -> Tensor:
+    """What ``model`` in eval mode says of two black images of ``shape`` (C, H, W): (2, classes), or a map of these.
+
+    Raises InputError where it fails on them, or gives anything else.
+    """
+    try:
+        with in_eval_mode(model), torch.no_grad():
+            logits = model(torch.zeros(2, *shape))
+    except Exception as error:  # other people's code
+        size = "x".join(str(side) for side in shape)
+        raise InputError(f"{name} does not run on images of {size}: {typed_line(error)}") from error
+    if not isinstance(logits, Tensor) or logits.dim() not in (2, 4) or len(logits) != 2:
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"{name} gives {given} for two images, expected logits (2, classes)")
+    return logits
+
+
+def check_classifier(model: nn.Module, shape: tuple[int, int, int], name: str, *, classes: int) -> None:
+    """Raises InputError for a network that does not give logits of so many ``classes``."""
+    found = tuple(logits_of(model, shape, name).shape)
+    if found != (2, classes):
+        raise InputError(
+            f"{name} gives {found} for two images, expected logits of {classes} classes: "
+            "a factory takes num_classes, and a classifier is needed"
+        )
 
 
 def save_model(folder: Path, network: nn.Module, description: Description) -> None:
@@ -144,12 +181,17 @@ def load_model(folder: str | Path) -> Normalised | Network:
     if description.cuts is not None:
         from nassuite.compress.prune import PruneRecord, replay
 
-        model = replay(model.eval(), PruneRecord.from_json(description.cuts))
+        try:
+            model = replay(model.eval(), PruneRecord.from_json(description.cuts))
+        except Exception as error:  # whatever cuts of another network meet in this one
+            raise InputError(
+                f"{folder / 'model.json'} is damaged: its cuts cannot be made in {description.model} ({typed_line(error)})"
+            ) from error
     try:
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (SafetensorError, OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder / 'model.safetensors'} is not there or damaged ({reason})") from None
+        weights = folder / "model.safetensors"
+        raise InputError(f"{weights} is not there or damaged ({first_line(error)})") from None
     assert isinstance(model, Normalised | Network)
     return model.eval()
 

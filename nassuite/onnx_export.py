@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from nassuite import records
 from nassuite.blocks.layers import initialise
-from nassuite.errors import InputError
+from nassuite.errors import InputError, first_line
 from nassuite.nn.network import Interface, build
 from nassuite.spec import Arch
 
@@ -107,7 +107,7 @@ def onnx_bytes(model: nn.Module, input_shape: tuple[int, int, int]) -> bytes:
     buffer = io.BytesIO()
     # A batch of two: nothing of size one can be taken for a constant.
     example = torch.zeros(2, *input_shape, device=_device(model))
-    with _in_eval_mode(model), warnings.catch_warnings():
+    with in_eval_mode(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
@@ -122,7 +122,7 @@ def onnx_bytes(model: nn.Module, input_shape: tuple[int, int, int]) -> bytes:
             )
         except Exception as error:  # the exporter's own, and whatever tracing meets in other people's code
             raise InputError(
-                f"this model cannot be written as ONNX (opset {OPSET}): {_line(error)}"
+                f"this model cannot be written as ONNX (opset {OPSET}): {first_line(error)}"
             ) from error
     return buffer.getvalue()
 
@@ -163,7 +163,7 @@ def compare(
 ) -> Parity:
     """``onnx_parity`` for whatever ``run`` runs: float32 images (N, C, H, W) to logits."""
     parts = [part for part in (images[:1], images[1:]) if len(part)]
-    with _in_eval_mode(model), torch.no_grad():
+    with in_eval_mode(model), torch.no_grad():
         batches = [batch for part in parts for batch in part.split(256)]
         expected = torch.cat([model(batch.to(_device(model))).float().cpu() for batch in batches])
     try:
@@ -202,7 +202,7 @@ def run_onnx(
         session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         name = "these bytes" if isinstance(file, bytes) else os.fspath(file)
-        raise InputError(f"{name}: no ONNX model that can be run ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{name}: no ONNX model that can be run ({first_line(error)})") from error
     (image,) = session.get_inputs()
     chunks = [
         session.run(None, {image.name: np.ascontiguousarray(images[i : i + batch], dtype=np.float32)})[0]
@@ -239,11 +239,7 @@ def exported_program(
         try:
             return torch.export.export(plain, (torch.zeros(2, *input_shape),), dynamic_shapes=({0: batch},))
         except Exception as error:  # each operator and each guard has its own
-            raise InputError(f"this model cannot be written by torch.export: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(f"this model cannot be written by torch.export: {first_line(error)}") from error
 
 
 def _compare(expected: Tensor, found: Tensor, *, size_bytes: int) -> Parity:
@@ -259,7 +255,8 @@ def _compare(expected: Tensor, found: Tensor, *, size_bytes: int) -> Parity:
 
 
 @contextmanager
-def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode, and afterwards in the one that it was in."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

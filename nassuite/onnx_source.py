@@ -41,9 +41,10 @@ def open_onnx(model: Path, data: str, *, seed: int, progress: Progress) -> OnnxS
         path, labels = _float_file(model)
     try:
         content = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{model}: expected the folder of a training, a deploy folder, or an .onnx file ({error.strerror})"
+            f"{model}: expected the folder of a training, a deploy folder, or an .onnx file ({reason})"
         ) from None
     channels, side, classes = _interface(content, path)
     images = load_data(DataConfig(data, size=side, seed=seed), progress=progress)

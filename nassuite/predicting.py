@@ -16,9 +16,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nassuite.data.preprocess import Preprocess, as_float, preprocess_image
+from nassuite.data.preprocess import EXTENSIONS, Preprocess, as_float, preprocess_image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 STDIN = "-"
 CHUNK = 65536
 
@@ -100,7 +99,7 @@ def _images(names: Sequence[str]) -> Iterator[tuple[str, Path | bytes]]:
             for number, frame in enumerate(jpeg_images(sys.stdin.buffer)):
                 yield f"frame {number}", frame
         elif Path(name).is_dir():
-            files = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in SUFFIXES)
+            files = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in EXTENSIONS)
             yield from ((str(path), path) for path in files)
         else:
             yield name, Path(name)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from nassuite.progress import SILENT, Progress
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning import plan_of, prune_model, resolved
 from nassuite.pruning_result import Pruned
+from nassuite.run_directory import dated_folder, file_name
 
 OF_A_MODULE = (
     "target_ms", "speedup", "target_macs", "target_params", "ratio", "strategy", "importance", "scope", "align",
@@ -99,8 +98,7 @@ def prune(
     for value, name in ((example, "example"), (batches, "batches"), (tune, "tune"), (accuracy, "accuracy")):
         if value is not None:
             raise InputError(f"{name} is for a module in memory: {model} takes its images from data=")
-    name = re.sub(r"\W+", "_", str(model)).strip("_")
-    folder = Path(out) if out else Path("runs") / f"prune-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = Path(out) if out else dated_folder("prune", file_name(str(model)))
     found = prune_model(
         PruneSettings(model=str(model), **settings), out=folder, meter=meter, progress=progress
     )

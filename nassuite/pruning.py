@@ -22,7 +22,6 @@ from nassuite.compress.importance import OF_THE_LOSS
 from nassuite.compress.steps import Plan, measure_candidates, prepare, prune_in_steps
 from nassuite.compress.widths import PruneConfig
 from nassuite.data import Data, default_augment
-from nassuite.errors import InputError
 from nassuite.latency.choice import chosen_target
 from nassuite.latency.meter import Meter, measure
 from nassuite.latency.remote import meter_of
@@ -34,7 +33,13 @@ from nassuite.prune_settings import PruneSettings
 from nassuite.pruning_result import Pruned, read_result, write_result
 from nassuite.pruning_source import Brought, bring_model
 from nassuite.records import cpu_info
-from nassuite.run_directory import FileCheckpoints, RunDirectory, read_settings, remembering
+from nassuite.run_directory import (
+    FileCheckpoints,
+    RunDirectory,
+    begin_or_resume,
+    check_unchanged,
+    remembering,
+)
 from nassuite.settings import to_table, write_toml
 from nassuite.train.distill import SoftLabels, train_network
 from nassuite.train.loop import TrainConfig
@@ -80,17 +85,11 @@ def prune_model(
     and where the target cannot be reached; nothing is left behind then.
     """
     run = RunDirectory(out)
-    facts: dict[str, Any] = {}
-    if resume:
-        found = read_settings(out / "prune.toml", PruneSettings, "pruning")
-        settings, facts = found
-    elif settings is None:
-        raise InputError("no settings: give a model, or --resume")
-    else:
-        if (out / "prune.toml").is_file():
-            raise InputError(f"--out {out} is a pruning: continue it with --resume {out}, or give another")
-        run.check_new()
-        facts = {"command": shlex.join(command) if command else "prune_model(...)"}
+    found = begin_or_resume(
+        out / "prune.toml", PruneSettings, settings, what="pruning", resume=resume, command=command
+    )
+    settings, facts = found
+    if not resume:
         settings, facts["align"] = resolved(settings, progress)
     brought = _brought(settings, progress)
     target, meter = _where(settings, brought, out, meter=meter, progress=progress)
@@ -154,12 +153,8 @@ def check_facts(facts: dict[str, Any], brought: Brought, out: Path) -> None:
     digest = hashlib.sha256()
     for name, tensor in brought.model.state_dict().items():
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    for fact, found, what in (
-        ("data_digest", brought.data.digest, "images"),
-        ("model_digest", digest.hexdigest()[:16], "weights"),
-    ):
-        if facts.setdefault(fact, found) != found:
-            raise InputError(f"{out} began with other {what} than there are now: start a new pruning")
+    found = {"data": brought.data.digest, "model": digest.hexdigest()[:16]}
+    check_unchanged(facts, found, out, "pruning")
 
 
 def plan_of(

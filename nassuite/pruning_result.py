@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
+from nassuite.card import confusion_lines, hash_lines, interface_lines, limit_lines, write_card
 from nassuite.classifying import evaluate_file
 from nassuite.compress.prune import PruneRecord, merged
 from nassuite.errors import InputError
@@ -167,6 +167,8 @@ def _card_text(card: dict[str, Any]) -> list[str]:
         f"Measured in the same rounds; 95 % interval of the pruned model's test accuracy {low:.2%} to {high:.2%}.",
         "",
         *confusion_lines(card["labels"], card["confusion"]),
+        "",
+        *limit_lines(card, sum(map(sum, card["confusion"]))),
         "",
         *hash_lines(card),
     ]

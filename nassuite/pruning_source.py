@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from nassuite.classifying import check_kind, for_images, same_labels
 from nassuite.data import Data, DataConfig, load_data
 from nassuite.errors import InputError
-from nassuite.models import Description, load_model, make_network, read_description
+from nassuite.models import Description, check_classifier, load_model, make_network, read_description
 from nassuite.nn.network import Normalised
 from nassuite.progress import SILENT, Progress
 from nassuite.settings import read_toml
+from nassuite.zoo.catalogue import NETWORKS
 from nassuite.zoo.create import check_size
 from nassuite.zoo.weights import load_weights, read_weights
 
@@ -71,8 +71,11 @@ def bring_model(
 
 
 def is_folder(model: str) -> bool:
-    """Whether a user who types ``model`` means a folder; what looks like a name is one, unless a model lies there."""
-    return (Path(model) / "model.json").is_file() or NAME.fullmatch(model) is None
+    """Whether a user who types ``model`` means a folder: one that holds a model, or what is no name of a network."""
+    path = Path(model)
+    if (path / "model.json").is_file() or NAME.fullmatch(model) is None:
+        return True
+    return model not in NETWORKS and path.is_dir()
 
 
 def _from_folder(
@@ -115,7 +118,8 @@ def _by_name(model: str, weights: str | None, data: Data, seed: int, progress: P
     if name != model:
         progress.say(f"{name}, because the images have {data.size} pixels")
     network = make_network(name, num_classes=len(data.labels), in_chans=data.in_chans, seed=seed)
-    check_size(network, data.in_chans, (data.size, data.size), name)
+    if ":" not in name:
+        check_size(network, data.in_chans, (data.size, data.size), name)
     mean, std = data.mean, data.std
     if weights is None:
         progress.say(
@@ -126,7 +130,7 @@ def _by_name(model: str, weights: str | None, data: Data, seed: int, progress: P
             progress.say(f"--weights {weights}: {line}")
         mean, std = _normalisation(weights, data)
     wrapped = Normalised(network, mean, std).eval()
-    _check_classes(wrapped, data, name)
+    check_classifier(wrapped, (data.in_chans, data.size, data.size), name, classes=len(data.labels))
     trained_on = {"name": data.name, "seed": seed}
     description = Description(
         name, len(data.labels), data.in_chans, data.size, mean, std, data.labels, trained_on=trained_on
@@ -141,15 +145,3 @@ def _normalisation(weights: str, data: Data) -> tuple[tuple[float, ...], tuple[f
     if mean is None or std is None or mean.numel() != data.in_chans:
         return data.mean, data.std
     return tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())
-
-
-def _check_classes(model: nn.Module, data: Data, name: str) -> None:
-    images = next(data.val.batches(2, channels_last=False))[0]
-    with torch.no_grad():
-        logits = model(images)
-    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if found != (len(images), len(data.labels)):
-        raise InputError(
-            f"{name} gives {found} for {len(images)} images, expected logits of {len(data.labels)} classes: "
-            "a factory takes num_classes, and a classifier is needed"
-        )

@@ -2,45 +2,34 @@
 
 Formats and calibrations are tried; where they lose too much, layers stay in float32, and the weights are fine-tuned
 with their rounding. Then every variant is measured beside float32, and the fastest that keeps the accuracy is the result, float32 where none is faster.
+
+DIR/quantize.toml (settings as resolved, facts), steps.jsonl (what was made), training/ (checkpoints of the
+fine-tunings), model.NAME.onnx for each variant, then model.onnx with its card, and last quantize.json.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
 from nassuite.classifying import evaluate_file
-from nassuite.compress.fine_tune import fine_tuned
-from nassuite.compress.quantize import (
-    Activation,
-    QuantizeConfig,
-    Quantizer,
-    keep_sensitive,
-    quantizer,
-    sensitivities,
-)
 from nassuite.data import Data
-from nassuite.deploy import evaluation_images
 from nassuite.errors import InputError
+from nassuite.int8_candidates import Candidate, Work, int8_candidates, points_lost, val_accuracy
 from nassuite.latency.meter import Meter, measure
 from nassuite.latency.target import Target
-from nassuite.metrics import score
-from nassuite.onnx_export import run_onnx
 from nassuite.onnx_source import OnnxSource, open_onnx
 from nassuite.progress import SILENT, Progress
 from nassuite.quantize_settings import QuantizeSettings
-from nassuite.records import write_bytes, write_json
-from nassuite.run_directory import RunDirectory
-from nassuite.settings import to_table
+from nassuite.records import read_json, write_bytes, write_json
+from nassuite.run_directory import RunDirectory, begin_or_resume, check_unchanged, remembering
+from nassuite.settings import to_table, write_toml
 from nassuite.training_job import cuda_or_cpu
-
-FORMATS: dict[str, Activation] = {"u8s8": "uint8", "s8s8": "int8"}
-"""Activations and weights, as the kernels are called."""
 
 
 @dataclass(frozen=True)
@@ -74,54 +63,86 @@ class Quantized:
     chosen: str
 
 
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    """A file that was made, before it is measured."""
-
-    name: str
-    content: bytes
-    val: float
-    calibration: str = ""
-    kept: tuple[str, ...] = ()
-
-
 def quantize(
-    model: str | Path,
+    model: str | Path | None = None,
     *,
     out: str | Path,
+    resume: bool = False,
     meter: Meter = measure,
     progress: Progress = SILENT,
+    command: Sequence[str] | None = None,
     **flags: Any,
 ) -> Quantized:
     """Quantises a classifier to int8 into the new folder ``out``, and keeps there what is best on this machine.
 
     ``model`` is the folder of a training, a deploy folder, or an .onnx file that takes ``image`` float32
     (N, C, H, W) in 0..1 and gives logits (N, classes). ``flags`` are the fields of ``QuantizeSettings``:
-    ``data``, ``max_drop`` (points of validation accuracy), and so on. Ranges are taken from training images,
-    choices are made on validation images, test is read once, at the end.
+    ``data``, ``max_drop`` (points of validation accuracy), and so on. ``resume`` goes on with what was begun in ``out``,
+    and takes neither. Ranges are taken from training images, choices are made on validation images, test is read once,
+    at the end.
 
     Static quantisation with one scale per output channel (Krishnamoorthi 2018, arXiv 1806.08342, section 3); what loses
     more than ``max_drop`` is fine-tuned with its rounding (section 3.2), with the same scales. Raises InputError for
     anything wrong with the input.
     """
-    settings = QuantizeSettings(model=str(model), **flags)
-    settings = dataclasses.replace(settings, device=cuda_or_cpu(settings.device))
-    run, target = RunDirectory(Path(out)), Target(threads=settings.threads)
-    run.check_new()
-    source = open_onnx(Path(settings.model), settings.data, seed=settings.seed, progress=progress)
-    candidates = _candidates(settings, source, progress)
-    run.create()
-    with run.locked():
-        for candidate in candidates:
-            write_bytes(run.root / _file(candidate.name), candidate.content)
-        variants = _measured(
-            settings, candidates, source.data, run.root, target=target, meter=meter, progress=progress
+    folder, path = Path(out), Path(out) / "quantize.toml"
+    if resume and (model is not None or flags):
+        raise InputError(
+            "a quantisation that goes on has its own settings: leave out the model and all flags"
         )
-        chosen = choose(variants, settings.max_drop)
-        write_bytes(run.root / "model.onnx", (run.root / chosen.file).read_bytes())
-        found = Quantized(run.root, tuple(variants), chosen.name)
-        _write(settings, source, found, target)
-    return found
+    given = None if model is None else QuantizeSettings(model=str(model), **flags)
+    settings, facts = begin_or_resume(
+        path, QuantizeSettings, given, what="quantisation", resume=resume, command=command
+    )
+    settings = dataclasses.replace(settings, device=cuda_or_cpu(settings.device))
+    source = open_onnx(Path(settings.model), settings.data, seed=settings.seed, progress=progress)
+    found = {"data": source.data.digest, "model": hashlib.sha256(source.content).hexdigest()[:16]}
+    check_unchanged(facts, found, folder, "quantisation")
+    accuracy = val_accuracy(source.data, settings.metric)
+    # A file that does not run is refused before anything is written.
+    dense_val = None if resume else accuracy(source.content)
+    run = RunDirectory(folder)
+    if not resume:
+        run.create()
+    with run.locked():
+        if not resume:
+            write_toml(path, {**facts, "settings": to_table(settings)})
+        if not (folder / "quantize.json").is_file():
+            work = Work(settings, source, accuracy, folder, remembering(folder / "steps.jsonl"), progress)
+            candidates = int8_candidates(work, dense_val)
+            _finish(work, candidates, facts, meter)
+        return _read_result(folder)
+
+
+def _finish(work: Work, candidates: Sequence[Candidate], facts: dict[str, Any], meter: Meter) -> None:
+    """Measures, reads test, chooses, and writes what was found."""
+    settings, folder, target = work.settings, work.folder, Target(threads=work.settings.threads)
+    variants = _measured(
+        settings, candidates, work.source.data, target=target, meter=meter, progress=work.progress
+    )
+    chosen = choose(variants, settings.max_drop)
+    write_bytes(folder / "model.onnx", (folder / chosen.file).read_bytes())
+    record = {
+        **facts, "settings": to_table(settings), "chosen": chosen.name,
+        "variants": [dataclasses.asdict(variant) for variant in variants], "target": target.describe(),
+    }  # fmt: skip
+    _write_card(settings, work.source, folder, record)
+    write_json(folder / "quantize.json", record)
+
+
+def _read_result(folder: Path) -> Quantized:
+    """Raises InputError if the record of a finished quantisation is damaged."""
+    try:
+        value = read_json(folder / "quantize.json")
+        variants = tuple(
+            Variant(**{**row, "kept": tuple(row["kept"]), "test_interval": tuple(row["test_interval"])})
+            for row in value["variants"]
+        )
+        return Quantized(folder, variants, value["chosen"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / 'quantize.json'} is damaged ({error}): delete it, and --resume makes it"
+        ) from None
 
 
 def choose(variants: Sequence[Variant], max_drop: float) -> Variant:
@@ -133,149 +154,45 @@ def choose(variants: Sequence[Variant], max_drop: float) -> Variant:
     eligible = [
         variant
         for variant in variants[1:]
-        if variant.speedup_low > 1 and _drop(variant.val, dense.val) <= max_drop
+        if variant.speedup_low > 1 and points_lost(variant.val, dense.val) <= max_drop
     ]
     return max(eligible, key=lambda variant: variant.speedup, default=dense)
 
 
-def _drop(val: float, dense: float) -> float:
-    """In points; what rounding adds to a difference of two fractions is taken off."""
-    return round(100 * (dense - val), 9)
-
-
-def _file(name: str) -> str:
-    return f"model.{name}.onnx"
-
-
-def _candidates(settings: QuantizeSettings, source: OnnxSource, progress: Progress) -> list[_Candidate]:
-    """Float32, each format with its best calibration, and where that loses too much with layers in float32."""
-    data = source.data
-    images, labels = evaluation_images(data.val), data.val.labels.numpy()
-    calibration = evaluation_images(data.train.subset(settings.calibration_images, settings.seed))
-
-    def accuracy(file: bytes) -> float:
-        return score(run_onnx(file, images), labels, metric=settings.metric)
-
-    dense = source.content
-    found = [_Candidate("fp32", dense, accuracy(dense))]
-    with tempfile.TemporaryDirectory(prefix="nassuite-quantize-") as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(dense)
-        with quantizer(path, calibration) as made:
-            for name, activation in progress.track(FORMATS.items(), "quantising"):
-                config, best = _best_calibration(name, activation, made, accuracy)
-                found.append(best)
-                lost = _drop(best.val, found[0].val)
-                if lost > settings.max_drop:
-                    progress.say(f"{name} loses {lost:.2g} points: looking for the layers that lose most")
-                    found.append(
-                        _mixed(
-                            name, config, made, accuracy=accuracy, dense=found[0], max_drop=settings.max_drop
-                        )
-                    )
-                    found += _tuned(settings, data, best, dense=dense, accuracy=accuracy, progress=progress)
-    return found
-
-
-def _best_calibration(
-    name: str, activation: Activation, made: Quantizer, accuracy: Callable[[bytes], float]
-) -> tuple[QuantizeConfig, _Candidate]:
-    configs = [
-        QuantizeConfig(method, exclude, activation=activation)
-        for exclude in ((), ("squeeze-excite",))
-        for method in ("minmax", "percentile", "entropy")
-    ]
-    best: tuple[QuantizeConfig, _Candidate] | None = None
-    for config in made.distinct(configs):
-        file = made.int8(config)
-        val = accuracy(file)
-        if best is None or val > best[1].val:
-            best = config, _Candidate(name, file, val, config.method, config.exclude)
-    assert best is not None
-    return best
-
-
-def _mixed(
-    name: str,
-    config: QuantizeConfig,
-    made: Quantizer,
-    *,
-    accuracy: Callable[[bytes], float],
-    dense: _Candidate,
-    max_drop: float,
-) -> _Candidate:
-    expected = run_onnx(dense.content, made.calibration)
-    errors = sensitivities(made, config, lambda file: run_onnx(file, made.calibration), expected)
-    mixed, file = keep_sensitive(
-        made, config, sorted(errors, key=errors.__getitem__),
-        lambda file: _drop(accuracy(file), dense.val) <= max_drop,
-    )  # fmt: skip
-    return _Candidate(f"{name}-mixed", file, accuracy(file), mixed.method, mixed.exclude)
-
-
-def _tuned(
-    settings: QuantizeSettings,
-    data: Data,
-    static: _Candidate,
-    *,
-    dense: bytes,
-    accuracy: Callable[[bytes], float],
-    progress: Progress,
-) -> list[_Candidate]:
-    """The format after quantisation-aware fine-tuning; none where that was not asked for or cannot be done."""
-    if settings.finetune_epochs == 0:
-        return []
-    try:
-        file = fine_tuned(
-            static.content, dense, data, epochs=settings.finetune_epochs, batch_size=settings.batch_size,
-            lr=settings.lr, seed=settings.seed, device=settings.device, progress=progress,
-        )  # fmt: skip
-    except InputError as error:
-        progress.say(f"{static.name} {error}")
-        return []
-    return [dataclasses.replace(static, name=f"{static.name}-tuned", content=file, val=accuracy(file))]
-
-
 def _measured(
     settings: QuantizeSettings,
-    candidates: Sequence[_Candidate],
+    candidates: Sequence[Candidate],
     data: Data,
-    folder: Path,
     *,
     target: Target,
     meter: Meter,
     progress: Progress,
 ) -> list[Variant]:
-    paths = [folder / _file(candidate.name) for candidate in candidates]
-    measurements = meter(paths, target, progress=progress, seed=settings.seed)
+    measurements = meter(
+        [candidate.path for candidate in candidates], target, progress=progress, seed=settings.seed
+    )
     dense = measurements[0]
     variants = []
-    for candidate, path, m in zip(candidates, paths, measurements, strict=True):
-        test = evaluate_file(path, data.test, metric=settings.metric)
+    for candidate, m in zip(candidates, measurements, strict=True):
+        test = evaluate_file(candidate.path, data.test, metric=settings.metric)
         variants.append(
             Variant(
-                candidate.name, path.name, candidate.calibration, candidate.kept, candidate.val,
+                candidate.name, candidate.path.name, candidate.calibration, candidate.kept, candidate.val,
                 test["accuracy"], tuple(test["interval"]), m.p50_ms, m.p90_ms, dense.ratio / m.ratio,
-                dense.ratio_low / m.ratio_high, dense.ratio_high / m.ratio_low, path.stat().st_size,
+                dense.ratio_low / m.ratio_high, dense.ratio_high / m.ratio_low, candidate.path.stat().st_size,
             )
         )  # fmt: skip
     return variants
 
 
-def _write(settings: QuantizeSettings, source: OnnxSource, found: Quantized, target: Target) -> None:
-    rows = [dataclasses.asdict(variant) for variant in found.variants]
-    chosen = found.folder / "model.onnx"
-    test = evaluate_file(chosen, source.data.test, metric=settings.metric)
-    record = {
-        "settings": to_table(settings), "chosen": found.chosen, "variants": rows, "target": target.describe(),
-    }  # fmt: skip
-    write_json(found.folder / "quantize.json", record)
+def _write_card(settings: QuantizeSettings, source: OnnxSource, folder: Path, record: dict[str, Any]) -> None:
+    test = evaluate_file(folder / "model.onnx", source.data.test, metric=settings.metric)
     shape = (source.data.in_chans, source.data.size, source.data.size)
     card = {
         "model": settings.model, "shape": list(shape), "labels": list(source.data.labels), "metric": settings.metric,
         "data": source.data.name, "test": test, **record,
     }  # fmt: skip
-    write_card(found.folder, card, _markdown)
+    write_card(folder, card, _markdown)
 
 
 def _markdown(card: dict[str, Any]) -> list[str]:
@@ -300,6 +217,6 @@ def _markdown(card: dict[str, Any]) -> list[str]:
         lines.append(
             f"| {name} | {row['calibration']} | {', '.join(row['kept'])} | {row['p50_ms']:.4g} | {row['speedup']:.2f} "
             f"({row['speedup_low']:.2f} to {row['speedup_high']:.2f}) | {row['val']:.2%} | "
-            f"{_drop(row['val'], dense['val']):.2f} | {row['test']:.2%} ({low:.2%} to {high:.2%}) | {row['size_bytes']} |"
+            f"{points_lost(row['val'], dense['val']):.2f} | {row['test']:.2%} ({low:.2%} to {high:.2%}) | {row['size_bytes']} |"
         )
     return [*lines, "", *confusion_lines(card["labels"], card["test"]["confusion"]), "", *hash_lines(card)]

@@ -33,14 +33,17 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """As ``write_bytes``, in UTF-8."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """As ``write_bytes``. Raises ValueError for what JSON has no number for: NaN and infinity."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
+    """Raises OSError for a file that cannot be read, ValueError for one that is no JSON."""
     return json.loads(Path(path).read_text())
 
 
@@ -75,6 +78,7 @@ def read_jsonl(path: str | os.PathLike[str]) -> list[Any]:
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
+    """64 hexadecimal digits. Raises OSError for a file that cannot be read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

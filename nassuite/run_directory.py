@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nassuite.errors import Busy, InputError
+from nassuite.errors import Busy, InputError, first_line
 from nassuite.records import SCHEMA_VERSION, append_jsonl, read_json, read_jsonl, write_bytes
 from nassuite.settings import Settings, from_table, moved, read_toml, write_toml
 
@@ -201,8 +203,9 @@ class RunDirectory:
         self.check_new()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--out {self.root}: cannot create it: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:  # the latter for a name that no folder can have
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"--out {self.root}: cannot create it: {reason}") from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -232,6 +235,16 @@ class RunDirectory:
             return True
         except InputError:  # a folder that cannot be written to is in nobody's use
             return False
+
+
+def file_name(text: str) -> str:
+    """``text``, a network with its options say, as the name of a folder."""
+    return re.sub(r"\W+", "_", text).strip("_")
+
+
+def dated_folder(*words: str) -> Path:
+    """Where a command writes that was not told where: runs/<words>-<date>."""
+    return Path("runs") / "-".join([*words, time.strftime("%Y%m%d-%H%M%S")])
 
 
 def _stage_entry(name: str, started: float, *, done: bool) -> dict[str, Any]:
@@ -266,6 +279,33 @@ def read_settings(path: Path, kind: type[S], what: str) -> tuple[S, dict[str, An
     if not isinstance(values, dict):
         raise InputError(f"{path} is damaged: it lacks settings")
     return kind(**from_table(values, str(path), kind)), table
+
+
+def begin_or_resume(
+    path: Path, kind: type[S], settings: S | None, *, what: str, resume: bool, command: Sequence[str] | None
+) -> tuple[S, dict[str, Any]]:
+    """The settings of a training or pruning (``what``) that is to be at ``path``, and the facts beside them.
+
+    With ``resume`` those that are there. Without, the ``settings`` that were given, and the ``command``; nothing is
+    written yet. Raises InputError where there is nothing to go on with, or a new one cannot begin.
+    """
+    if resume:
+        return read_settings(path, kind, what)
+    if settings is None:
+        raise InputError("no settings: give a model, or --resume")
+    out = path.parent
+    if path.is_file():
+        raise InputError(f"--out {out} is a {what}: continue it with --resume {out}, or give another")
+    RunDirectory(out).check_new()
+    return settings, {"command": shlex.join(command) if command else f"from Python: {what}"}
+
+
+def check_unchanged(facts: dict[str, Any], digests: Mapping[str, str], folder: Path, what: str) -> None:
+    """Fills in the ``digests`` of "data" and "model"; InputError if a ``what`` that goes on had others."""
+    for name, digest in digests.items():
+        if facts.setdefault(f"{name}_digest", digest) != digest:
+            other = {"data": "images", "model": "weights"}[name]
+            raise InputError(f"{folder} began with other {other} than there are now: start a new {what}")
 
 
 def remembering(path: Path) -> Callable[[str, Callable[[], Any]], Any]:
@@ -314,8 +354,9 @@ class FileCheckpoints:
             with safe_open(self.path, framework=framework) as file:
                 yield file
         except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{self.path} is damaged ({reason}): delete it to train again") from None
+            raise InputError(
+                f"{self.path} is damaged ({first_line(error)}): delete it to train again"
+            ) from None
 
     def save(self, checkpoint: Checkpoint) -> None:
         from safetensors.torch import save

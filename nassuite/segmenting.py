@@ -19,6 +19,7 @@ from nassuite.onnx_export import export_onnx, onnx_bytes
 from nassuite.progress import Progress
 from nassuite.records import SCHEMA_VERSION, environment, write_json
 from nassuite.run_directory import FileCheckpoints
+from nassuite.settings import flag
 from nassuite.train.segment import segmentation_confusion, train_segmentation
 from nassuite.train_settings import TrainSettings
 from nassuite.training_job import Job, seconds_before, train_config, with_device_and_lr
@@ -34,7 +35,7 @@ def prepare_segmentation(settings: TrainSettings, progress: Progress) -> Job:
     """Reads images and masks, builds the network. Raises InputError for anything that does not fit."""
     for name in FOR_CLASSIFIERS:
         if getattr(settings, name):
-            raise InputError(f"--{name.replace('_', '-')} is for classifiers, not for {MASKS}DIR")
+            raise InputError(f"{flag(name)} is for classifiers, not for {MASKS}DIR")
     if settings.keep != "last":
         raise InputError(f"--keep {settings.keep} is for classifiers, not for {MASKS}DIR")
     if ":" not in settings.model and NETWORKS[parse_model(settings.model)[0]].kind != "segmentation":

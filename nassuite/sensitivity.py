@@ -8,11 +8,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -27,7 +26,7 @@ from nassuite.prune_settings import PruneSettings, SensitivitySettings
 from nassuite.pruning import SCORING_IMAGES, check_facts, resolved
 from nassuite.pruning_source import Brought, bring_model
 from nassuite.records import write_bytes, write_text
-from nassuite.run_directory import RunDirectory, read_settings, remembering
+from nassuite.run_directory import RunDirectory, begin_or_resume, remembering
 from nassuite.settings import to_table, write_toml
 from nassuite.train.recalibrate import predict
 
@@ -70,20 +69,12 @@ def sensitivity(
     The first point is the network as it is, with an empty name. Raises InputError for anything wrong with the input.
     """
     run = RunDirectory(out)
-    facts: dict[str, Any] = {}
     path = out / "sensitivity.toml"
-    if resume:
-        found = read_settings(path, SensitivitySettings, "sensitivity analysis")
-        settings, facts = found
-    elif settings is None:
-        raise InputError("no settings: give a model, or --resume")
-    else:
-        if path.is_file():
-            raise InputError(
-                f"--out {out} was begun before: continue it with --resume {out}, or give another"
-            )
-        run.check_new()
-        facts = {"command": shlex.join(command) if command else "sensitivity(...)"}
+    found = begin_or_resume(
+        path, SensitivitySettings, settings, what="sensitivity analysis", resume=resume, command=command
+    )
+    settings, facts = found
+    if not resume:
         whole, _ = resolved(PruneSettings(**dataclasses.asdict(settings), ratio=0.5), progress)
         settings = dataclasses.replace(settings, align=whole.align)
     brought = bring_model(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nassuite.errors import InputError
-from nassuite.records import write_bytes
+from nassuite.records import write_text
 from nassuite.resources import find_toml, shipped_names
 from nassuite.storage_url import check_storage, without_password
 from nassuite.time_shares import parse_duration, prune_epochs_of
@@ -34,8 +34,8 @@ PRECISIONS = ("f32", "tf32", "bf16", "f16")
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
-    factory = {"default": default}
-    return dataclasses.field(metadata={"help": help, **more}, **factory)
+    """A field of a settings dataclass: ``help`` is what its flag says, ``more`` what else is known of it (choices)."""
+    return dataclasses.field(default=default, metadata={"help": help, **more})
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,9 @@ class Settings:
     seed: int = option(0, "seed of everything random")
 
     def __post_init__(self) -> None:
+        if not isinstance(self.budget_ms, tuple):  # from Python a number or a list is as natural
+            several = isinstance(self.budget_ms, list)
+            object.__setattr__(self, "budget_ms", tuple(self.budget_ms) if several else (self.budget_ms,))
         _check(self)
 
     def resolved(self, *, images: int, size: int, device: str) -> Settings:
@@ -335,4 +338,4 @@ def read_toml(path: Path) -> dict[str, Any]:
 def write_toml(path: Path, table: dict[str, Any]) -> None:
     import tomli_w
 
-    write_bytes(path, tomli_w.dumps(table).encode())
+    write_text(path, tomli_w.dumps(table))

@@ -27,6 +27,15 @@ OPERATORS: dict[str, frozenset[str]] = {
 DOWNSAMPLINGS = ("space_to_depth", "strided_conv")
 """Operators that only change the shape: for the first layer of a stage of stride 2."""
 
+SHORT_NAMES = {
+    "inverted_residual": "ir",
+    "ghost": "gh",
+    "shuffle": "sh",
+    "space_to_depth": "s2d",
+    "strided_conv": "conv",
+}
+"""Of operators in the notation of an architecture, ``str(Arch)``."""
+
 SHUFFLE_CYCLE = 3
 """Shuffle units take turns in which half of the channels they transform; after so many it begins again."""
 
@@ -132,17 +141,10 @@ class Arch:
         )
 
     def __str__(self) -> str:
-        ops = {
-            "inverted_residual": "ir",
-            "ghost": "gh",
-            "shuffle": "sh",
-            "space_to_depth": "s2d",
-            "strided_conv": "conv",
-        }
         stages = []
         for stage in self.stages:
             names = [
-                ops.get(b.op, b.op)
+                SHORT_NAMES.get(b.op, b.op)
                 + (f"{max(b.kernel)}" if b.op not in DOWNSAMPLINGS else "")
                 + (f"e{b.expand:g}" if b.expand != 1.0 else "")
                 + ("s" if b.se else "")

@@ -23,9 +23,7 @@ from nassuite.latency.meter import CALIBRATION, Measurement, normalised_ms
 from nassuite.metrics import score
 from nassuite.records import append_jsonl, write_json
 from nassuite.run_directory import FileCheckpoints
-from nassuite.search.driver import (
-    Evaluation,
-)
+from nassuite.search.driver import Evaluation
 from nassuite.search.finalists import (
     Finalist,
     choose_winner,

@@ -37,6 +37,8 @@ from nassuite.storage_url import without_password
 
 @dataclass(frozen=True)
 class Outcome:
+    """What a search came to: its folder, what each budget led to, and remarks on budgets that do not bind."""
+
     run: Path
     results: tuple[BudgetResult, ...]
     notes: tuple[str, ...]
@@ -50,10 +52,10 @@ class Outcome:
 def search(
     settings: Settings | None = None,
     *,
-    out: Path,
+    out: str | Path,
     resume: bool = False,
-    reuse: Path | None = None,
-    init: Path | None = None,
+    reuse: str | Path | None = None,
+    init: str | Path | None = None,
     meter: Meter = measure,
     progress: Progress | None = None,
     command: Sequence[str] | None = None,
@@ -63,11 +65,16 @@ def search(
 
     ``resume`` continues the run in ``out`` with the settings that it began with. ``reuse`` is
     another run whose supernet and latency samples serve this one; ``init`` one whose supernet's weights this
-    one's begins with. ``meter`` stands in for the measurement in tests. Raises InputError for anything wrong with the input.
+    one's begins with. ``meter`` stands in for the measurement in tests. ``command`` is the line that repeats the run, for its
+    records; with ``expected_budgets`` a run of others is not resumed.
+
+    Raises InputError for anything wrong with the input, and DeviceNeeded where something is to be measured on a device
+    that is not reached from here.
     """
     started = time.monotonic()
     progress = progress or Progress()
-    run = RunDirectory(out)
+    run = RunDirectory(Path(out))
+    reused, initial = (None if other is None else RunDirectory(Path(other)) for other in (reuse, init))
     if resume:
         settings, facts = run.read_settings()
         _refuse_other_budgets(run, settings, expected_budgets)
@@ -75,7 +82,7 @@ def search(
             flow = prepare(run, settings, progress=progress, meter=meter)
             refuse_other_ground(flow, facts)
             return _follow(flow, facts)
-    if init is not None and reuse is not None:
+    if initial is not None and reused is not None:
         raise InputError("--from takes another run's supernet as it is, --init trains it further: give one")
     if settings is None:
         raise InputError("no settings: give them, or resume=True")
@@ -87,18 +94,20 @@ def search(
     flow = prepare(run, settings, progress=progress, meter=meter)
     flow.check_limits()
     facts = run_facts(flow, command)
-    if reuse is not None:
-        facts["reused"] = str(reuse.resolve())
-        flow.settings = _adopted_settings(flow, RunDirectory(reuse), facts)
-    if init is not None:
-        facts["initial"] = str(init.resolve())
-        check_initial(flow, RunDirectory(init))
+    if reused is not None:
+        facts["reused"] = str(reused.root.resolve())
+        flow.settings = _adopted_settings(flow, reused, facts)
+    if initial is not None:
+        facts["initial"] = str(initial.root.resolve())
+        check_initial(flow, initial)
     if flow.settings.time_limit is not None:
-        sampled = reuse is not None and _same_target(RunDirectory(reuse), facts)
-        facts["plan"] = fit_to_limit(flow, started=started, trained=reuse is not None, sampled=sampled)
+        sampled = reused is not None and _same_target(reused, facts)
+        facts["plan"] = fit_to_limit(flow, started=started, trained=reused is not None, sampled=sampled)
     run.create()
     with run.locked():
         run.write_settings(flow.settings, facts)
+        again = f"nassuite search --resume {shlex.quote(str(out))}"
+        progress.say(f"run {out}: Ctrl-C stops it, {again} goes on")
         return _follow(flow, facts)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -20,9 +22,6 @@ if TYPE_CHECKING:
     from nassuite.space import Space, Stage
     from nassuite.study import BudgetResult, Outcome
 
-WIDE = 74
-"""Columns that the table of variants takes in full."""
-
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
@@ -36,13 +35,27 @@ def console() -> Console:
     return _Console(width=width, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
+def print_fitting(out: Console, table: Table, spare: Sequence[str]) -> None:
+    """Prints a table without those of its ``spare`` columns, the first named first, that a narrow terminal has no room for.
+
+    They are in the files that the command writes; a column cut off in its middle would say something else.
+    """
+    anything = out.options.update(width=1000)
+    for name in spare:
+        if out.measure(table, options=anything).maximum <= out.width:
+            break
+        kept = [column for column in table.columns if column.header != name]
+        table.columns = [replace(column, _index=number) for number, column in enumerate(kept)]
+    out.print(table)
+
+
 def print_outcome(outcome: Outcome) -> None:
     out = console()
     for note in outcome.notes:
         out.print(f"note: {note}")
     for result in outcome.results:
         if result.folder is not None:
-            out.print(_variants(result, wide=out.width >= WIDE))
+            print_fitting(out, _variants(result), spare=("kB", "p90 ms"))
         if result.message:
             out.print(result.message)
         if result.chosen is not None:
@@ -50,25 +63,23 @@ def print_outcome(outcome: Outcome) -> None:
     out.print(f"report {outcome.run / 'report' / 'index.html'}")
 
 
-def _variants(result: BudgetResult, *, wide: bool) -> Table:
-    """All files of a budget; those columns that a narrow terminal has no room for are on the card."""
+def _variants(result: BudgetResult) -> Table:
+    """All files of a budget."""
     table = Table(title=f"budget {result.budget_ms:g} ms", title_justify="left", box=None, pad_edge=False)
     table.add_column("  variant", no_wrap=True)
-    for name in ("p50 ms", *(("p90 ms",) if wide else ()), "verdict", "val %", "test %", "95 % CI"):
+    for name in ("p50 ms", "p90 ms", "verdict", "val %", "test %", "95 % CI", "kB"):
         table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
-    if wide:
-        table.add_column("kB", justify="right")
     for v in result.variants:
         low, high = v["test"]["interval"]
         table.add_row(
             f"{'*' if v['chosen'] else ' '} {v['name']}",
             f"{v['p50_ms']:.3f}",
-            *([f"{v['p90_ms']:.3f}"] if wide else []),
+            f"{v['p90_ms']:.3f}",
             v["verdict"],
             f"{100 * v['val_accuracy']:.2f}",
             f"{100 * v['test']['accuracy']:.2f}",
             f"{100 * low:.1f}-{100 * high:.1f}",
-            *([f"{v['size_bytes'] / 1000:.0f}"] if wide else []),
+            f"{v['size_bytes'] / 1000:.0f}",
         )
     return table
 

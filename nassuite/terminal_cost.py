@@ -8,7 +8,7 @@ from rich.table import Table
 
 from nassuite.costing import NetworkCost, access_per_mac
 from nassuite.latency.guidelines import GUIDELINES, Finding
-from nassuite.terminal import console
+from nassuite.terminal import console, print_fitting
 
 TOP = 12
 PLACES = 3
@@ -63,7 +63,7 @@ def _print_layers(found: NetworkCost, *, everything: bool) -> None:
             _short(row.layer, letters), _short(row.what, 12), "x".join(map(str, row.out_shape)),
             f"{row.macs / 1e6:.2f}", _mb(row.memory_access_bytes), ms, share,
         )  # fmt: skip
-    out.print(table)
+    print_fitting(out, table, spare=("access MB", "output", "operator"))
     if len(shown) < len(rows):
         rest = sum(row.ms or 0.0 for row in rows) - sum(row.ms or 0.0 for row in shown)
         together = f" of {rest:.3g} ms together" if found.profile else ""

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from nassuite.latency.choice import fastest
 from nassuite.report.runs_text import answers
-from nassuite.terminal import console
+from nassuite.terminal import console, print_fitting
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from nassuite.training import Trained
 
 
+NARROW = 72
+"""Columns under which papers are left out of the list of networks: they would be broken into syllables."""
+LESSER = ("min ms", "A/A", "p90 ms")
+"""Of a measurement, what a narrow terminal goes without."""
+
+
 def print_zoo(rows: Sequence[dict[str, Any]]) -> None:
     """One line a network, as its paper gives it."""
     table = Table(box=None, pad_edge=False)
@@ -42,7 +48,8 @@ def print_zoo(rows: Sequence[dict[str, Any]]) -> None:
             row["variant"], f"{row['params'] / 1e6:.2f}", _millions(row["macs"]),
             "x".join(str(side) for side in dict.fromkeys(row["size"])), top1, row["paper"],
         )  # fmt: skip
-    console().print(table)
+    out = console()
+    print_fitting(out, table, spare=("paper",) if out.width < NARROW else ())
 
 
 def print_network(model: str, size: int | None) -> None:
@@ -149,7 +156,7 @@ def print_exported(exported: Exported) -> None:
     out.print(
         f"{exported.name}: {size}, {exported.params / 1e6:.3f} M parameters, {exported.macs / 1e6:.2f} M MACs"
     )
-    out.print(table)
+    print_fitting(out, table, spare=("logits up to",))
     out.print(f"folder {exported.folder}")
 
 
@@ -165,7 +172,7 @@ def print_pruned(pruned: Pruned) -> None:
             f"{row.params / 1e6:.3f}", f"{100 * row.val:.1f}", f"{100 * row.test:.1f}", f"{100 * low:.1f}-{100 * high:.1f}",
         )  # fmt: skip
     out = console()
-    out.print(table)
+    print_fitting(out, table, spare=("params M", "p90 ms", "95 % CI"))
     left = len(pruned.record.kept)
     out.print(
         f"{len(pruned.record.pruned)} groups of layers pruned, {left} left alone (why: {pruned.folder / 'pruning.json'})"
@@ -190,7 +197,7 @@ def print_quantized(found: Quantized) -> None:
             f"{100 * low:.1f}-{100 * high:.1f}", f"{row.size_bytes / 1e6:.2f}",
         )  # fmt: skip
     out = console()
-    out.print(table)
+    print_fitting(out, table, spare=("MB", "95 % CI"))
     out.print(f"* is {found.folder}/model.onnx; why: {found.folder}/card.md")
 
 
@@ -224,7 +231,7 @@ def print_measurements(names: Sequence[str], measurements: Sequence[Measurement]
     for name, m in zip(names, measurements, strict=True):
         table.add_row(*_latency_row(name, m, measurements[0]))
     out = console()
-    out.print(table)
+    print_fitting(out, table, spare=LESSER)
     out.print("ratio: to the first model, by the reference network measured in the same rounds")
 
 
@@ -255,7 +262,7 @@ def print_contenders(tried: Mapping[str, Sequence[Contender]]) -> None:
         for contender, m in measured:
             table.add_row(*_latency_row(str(contender.target), m, measured[0][1]))
         out.print(model)
-        out.print(table)
+        print_fitting(out, table, spare=LESSER)
         for contender in contenders:
             out.print(f"  {contender.target}: {contender.refusal or contender.agreement}", soft_wrap=True)
         out.print(f"fastest: {best.target}")
@@ -273,7 +280,7 @@ def print_bench(timed: Sequence[Timed], size: int, target: Target) -> None:
         )  # fmt: skip
     out = console()
     out.print(f"{size}x{size} pixels, batch 1, {target}, all measured in the same rounds")
-    out.print(table)
+    print_fitting(out, table, spare=("MB", "GMAC/s", "p90 ms"))
 
 
 def print_comparison(comparison: Comparison, folder: Path) -> None:
@@ -289,7 +296,7 @@ def print_comparison(comparison: Comparison, folder: Path) -> None:
             f"{row.macs / 1e6:.1f}", f"{row.params / 1e6:.3f}",
         )  # fmt: skip
     out = console()
-    out.print(table)
+    print_fitting(out, table, spare=("params M", "95 % CI"))
     out.print("* on the front of validation accuracy and latency")
     out.print(f"report {folder / 'report.md'}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nassuite.errors import InputError
-from nassuite.settings import check_choices, check_least, check_seed, option
+from nassuite.settings import check_choices, check_least, check_seed, flag, option
 
 OF_A_TEACHER = ("teacher", "loss", "temperature", "teacher_weight", "teacher_schedule", "cache_teacher")
 """Settings that say nothing where there is no teacher."""
@@ -72,7 +72,7 @@ class TrainSettings:
         check_seed(self.seed)
         for name in ("warmup", "label_smoothing", "ema"):
             if not getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name):g}: expected less than 1")
+                raise InputError(f"{flag(name)} {getattr(self, name):g}: expected less than 1")
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise InputError(f"--temperature {self.temperature:g}: expected a positive number")
         if self.teacher_weight is not None and self.loss == "soft" and not self.teacher_weight <= 1:

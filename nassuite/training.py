@@ -6,7 +6,6 @@ model.json, model.onnx with labels.txt, and last result.json. The same steps int
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from nassuite.classifying import prepare_classifier
 from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
 from nassuite.records import read_json
-from nassuite.run_directory import RunDirectory, read_settings
+from nassuite.run_directory import RunDirectory, begin_or_resume
 from nassuite.segmenting import MASKS, prepare_segmentation
 from nassuite.settings import to_table, write_toml
 from nassuite.train_settings import TrainSettings
@@ -54,16 +53,12 @@ def train_model(
     settings. Raises InputError for anything wrong with the input.
     """
     run = RunDirectory(out)
-    if resume:
-        found = read_settings(out / "train.toml", TrainSettings, "training")
-        settings, noted = found
-    elif settings is None:
-        raise InputError("no settings: give a network, or --resume")
-    else:
-        if (out / "train.toml").is_file():
-            raise InputError(f"--out {out} is a training: continue it with --resume {out}, or give another")
-        run.check_new()
-        noted = {"command": shlex.join(command) if command else "train_model(...)", **(facts or {})}
+    found = begin_or_resume(
+        out / "train.toml", TrainSettings, settings, what="training", resume=resume, command=command
+    )
+    settings, noted = found
+    if not resume:
+        noted |= facts or {}
     prepare = prepare_segmentation if settings.data.startswith(MASKS) else prepare_classifier
     job = prepare(settings, progress)
     if noted.setdefault("data_digest", job.data_digest) != job.data_digest:

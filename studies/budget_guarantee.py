@@ -53,6 +53,7 @@ from nassuite.report.figures import drawn
 from nassuite.report.words import duration, milliseconds, percent
 from nassuite.run_directory import RunDirectory
 from nassuite.search.driver import Objective, SearchConfig, drop_torn_line, run_trials, sweep
+from nassuite.search.finalists import in_reach_ms
 from nassuite.settings import Settings
 from nassuite.spec import Arch
 from nassuite.stages import calibrate, follow_pace, measure_finalists
@@ -185,7 +186,9 @@ def search_one(flow: Flow, budget: float) -> None:
     settings = flow.settings
     assert settings.trials is not None
     assert settings.sampler is not None
-    config = SearchConfig(settings.trials, (budget / flow.margin,), settings.sampler, settings.seed)
+    config = SearchConfig(
+        settings.trials, (in_reach_ms(budget, flow.margin),), settings.sampler, settings.seed
+    )
     run_trials(flow.study, flow.space, Objective(stand_in(flow), flow.predict_ms), config, flow.progress)
     measure_finalists(flow)
     winner = read_json(flow.run.finalists)[f"{budget:g}"]["winner"]
@@ -288,12 +291,11 @@ def write(rows: Sequence[dict[str, Any]], facts: dict[str, Any], given: argparse
         "schema_version": SCHEMA_VERSION, **facts, "seconds": read_jsonl(given.work / "seconds.jsonl"),
         "rows": list(rows),
     }  # fmt: skip
-    svg, png = drawn(lambda figure: _draw(figure, rows, given.spaces), inches=(9, 3.6))
+    _, png = drawn(lambda figure: _draw(figure, rows, given.spaces), inches=(9, 3.6))
     write_json(given.out / "records.json", records)
-    write_bytes(given.out / "budgets.svg", svg)
     write_bytes(given.out / "budgets.png", png)
     write_text(given.out / "report.md", "\n".join(_lines(rows, records)) + "\n")
-    return [given.out / name for name in ("report.md", "records.json", "budgets.svg", "budgets.png")]
+    return [given.out / name for name in ("report.md", "records.json", "budgets.png")]
 
 
 def _lines(rows: Sequence[dict[str, Any]], facts: dict[str, Any]) -> list[str]:
@@ -326,7 +328,7 @@ def _lines(rows: Sequence[dict[str, Any]], facts: dict[str, Any]) -> list[str]:
         f"when all were searched, {_of(_kept(won, 'later_ms'), rows)} were within the budget + {percent(TOLERANCE, 0)}, and "
         f"{_of(_kept(paced, 'later'), rows)} at the pace of the search (then {_range(won, 'later_pace')}).",
         "",
-        "![Winners against budgets](budgets.svg)",
+        "![Winners against budgets](budgets.png)",
         "",
         "| space | budget | predicted | measured as a finalist | certified again | slack | verdict | pace | once more | pace | MACs |",
         "|---|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|",

@@ -28,10 +28,9 @@ def write(results: dict[str, Any], facts: dict[str, Any], folder: Path) -> list[
     }  # fmt: skip
     paths = [folder / "report.md", folder / "records.json"]
     for name, draw in figures.items():
-        files = drawn(functools.partial(draw, r=results), inches=(9, 3.6))
-        for suffix, data in zip(("svg", "png"), files, strict=True):
-            write_bytes(folder / f"{name}.{suffix}", data)
-            paths.append(folder / f"{name}.{suffix}")
+        _, png = drawn(functools.partial(draw, r=results), inches=(9, 3.6))
+        write_bytes(folder / f"{name}.png", png)
+        paths.append(folder / f"{name}.png")
     write_text(folder / "report.md", "\n".join(_lines(results, facts)) + "\n")
     return paths
 
@@ -52,13 +51,13 @@ def _lines(r: dict[str, Any], facts: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|"
     for aim, reached, held in _aims(r, facts):
         yield f"| {aim} | {reached} | {'yes' if held else '**no**'} |"
-    yield from ["", "![Predicted against measured](predicted.svg)", "", "## Beside two simple predictors", ""]
+    yield from ["", "![Predicted against measured](predicted.png)", "", "## Beside two simple predictors", ""]
     yield from _baselines(r)
     yield from ["", "## Families", ""]
     yield from _families(r)
-    yield from ["", "## How many samples it takes", "", "![Error against samples](samples.svg)", ""]
+    yield from ["", "## How many samples it takes", "", "![Error against samples](samples.png)", ""]
     yield from _sizes(r)
-    yield from ["", "## The bound", "", "![Coverage of the bound](bound.svg)", ""]
+    yield from ["", "## The bound", "", "![Coverage of the bound](bound.png)", ""]
     yield from _bound(r)
     yield from ["", "## How to repeat it", ""]
     yield from _repeat(r, facts)
@@ -137,7 +136,7 @@ def _families(r: dict[str, Any]) -> Iterator[str]:
     for name, e in r["by_family"].items():
         hits = f"{percent(e['within_10_percent'])} | {percent(e['within_5_percent'])}"
         yield f"| {name} | {e['n']} | {hits} | {percent(e['mape'])} |"
-    yield from ["", "![Families left out](families.svg)", ""]
+    yield from ["", "![Families left out](families.png)", ""]
     yield (
         "Left out: fitted to every measured network without the family (held-out ones among them) and to so many of the "
         "calibration that have it, in random order; tested on the held-out networks that have it."

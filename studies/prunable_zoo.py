@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nassuite.compress.coverage import coverage
-from nassuite.errors import InputError
+from nassuite.errors import InputError, typed_line
 from nassuite.progress import Progress
 from nassuite.records import SCHEMA_VERSION, environment, read_json, write_json, write_text
 from nassuite.zoo import create_model, list_models
@@ -50,7 +50,7 @@ def tried(name: str) -> dict[str, Any]:
         network, shape = small_network(name)
         found = coverage(network, shape, name=name).to_json()
     except Exception as error:  # the report shall name every network that fails, not stop at the first
-        found = {"model": name, "error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+        found = {"model": name, "error": typed_line(error)}
     return found | {"seconds": round(time.monotonic() - started, 1)}
 
 

@@ -21,9 +21,9 @@ def write(truth: Truth, record: dict[str, Any], folder: Path) -> list[Path]:
     paths = [folder / "report.md"]
     shown = _shown(record)
     if shown:
-        for suffix, data in zip(("svg", "png"), _figure(truth, record, shown), strict=True):
-            write_bytes(folder / f"inherited.{suffix}", data)
-            paths.append(folder / f"inherited.{suffix}")
+        _, png = _figure(truth, record, shown)
+        write_bytes(folder / "inherited.png", png)
+        paths.append(folder / "inherited.png")
     write_text(paths[0], "\n".join(_lines(truth, record)) + "\n")
     return paths
 
@@ -65,7 +65,7 @@ def _lines(truth: Truth, record: dict[str, Any]) -> Iterator[str]:
             yield f"| {aim} | {reached} | {'' if held is None else 'yes' if held else '**no**'} |"
         yield ""
     if results["rows"]:
-        yield "![Inherited against from-scratch accuracy](inherited.svg)"
+        yield "![Inherited against from-scratch accuracy](inherited.png)"
         yield ""
     yield from _rows(record)
     yield from _baselines(results)

@@ -206,7 +206,7 @@ def report(found: dict[str, Any], out: Path, command: str) -> None:
     lines += [
         "", f"p: one-sided Wilcoxon signed-rank test over seeds that `{OURS}` has more. Seeds in which `{OURS}` is below `random` at any of "
         f"these counts: {found['seeds_below_random']} of {best[OURS]['seeds']}. `never`: half of the seeds or more do not reach it.",
-        "", "![Median hypervolume over evaluations](efficiency.svg)", "",
+        "", "![Median hypervolume over evaluations](efficiency.png)", "",
         f"Made by `{command}`.", "",
     ]  # fmt: skip
     write_text(out / "report.md", "\n".join(lines))
@@ -263,8 +263,7 @@ def main() -> None:
     command = shlex.join(["python", *sys.argv])
     arguments.out.mkdir(parents=True, exist_ok=True)
     pictures = drawn(lambda figure: _draw(figure, found), inches=(6.4, 4))
-    for suffix, data in zip(("svg", "png"), pictures, strict=True):
-        write_bytes(arguments.out / f"efficiency.{suffix}", data)
+    write_bytes(arguments.out / "efficiency.png", pictures[1])
     report(found, arguments.out, command)
     write_json(
         arguments.out / "records.json",

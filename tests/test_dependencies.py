@@ -1,6 +1,8 @@
 """What pyproject.toml allows, what the tests run with, and what the oldest run has, agree."""
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -29,9 +31,8 @@ def version(text: str) -> tuple[int, ...]:
 @pytest.mark.parametrize("name", [name for name in (*BOUNDS, *DEVELOPING) if name not in TOOLS])
 def test_the_oldest_version_is_the_lower_bound(name):
     bound, oldest = (BOUNDS | DEVELOPING)[name], pins("constraints-oldest.txt")[name]
-    if (
-        name == "torch"
-    ):  # a CPU build is not offered for every version, so the oldest run takes the one that is
+    if name == "torch":
+        # A CPU build is not offered for every version, so the oldest run takes the one that is.
         assert version(oldest) >= version(bound)
     else:
         assert version(oldest) == version(bound)
@@ -42,10 +43,27 @@ def test_what_is_tested_is_allowed(name):
     assert version(pins("constraints.txt")[name]) >= version((BOUNDS | DEVELOPING)[name])
 
 
+MODULES = {
+    "PIL": "pillow", "sklearn": "scikit-learn", "torch_pruning": "torch-pruning", "tomli_w": "tomli-w", "grpc": "grpcio",
+}  # fmt: skip
+"""Modules that are called otherwise than what brings them."""
+
+
+def imported() -> set[str]:
+    """What brings the modules that the package imports, those of Python itself left out."""
+    modules = set()
+    for path in (ROOT / "nassuite").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                modules.add((node.module or "").partition(".")[0])
+    return {MODULES.get(name, name) for name in modules - sys.stdlib_module_names - {"nassuite"}}
+
+
 def test_everything_imported_is_required_and_nothing_else_is():
-    modules = {
-        "pillow": "PIL", "scikit-learn": "sklearn", "torch-pruning": "torch_pruning", "tomli-w": "tomli_w",
-    }  # fmt: skip
-    source = "\n".join(path.read_text() for path in (ROOT / "nassuite").rglob("*.py"))
-    imported = set(re.findall(r"^\s*(?:import|from) (\w+)", source, re.MULTILINE))
-    assert {name for name in BOUNDS if modules.get(name, name) not in imported} == set()
+    extras = {
+        re.split(r"[\[><=]", line)[0] for lines in PROJECT["optional-dependencies"].values() for line in lines
+    }
+    assert imported() - extras == set(BOUNDS) - extras
+    assert set(BOUNDS) <= imported()

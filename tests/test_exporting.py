@@ -1,5 +1,6 @@
 """nassuite export: the deploy contract, what the card says, and refusals in one line."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -171,7 +172,12 @@ def test_what_cannot_be_exported_names_the_operator_and_leaves_nothing(tmp_path)
         (["mobilenet_v22", "--size", "32"], "did you mean"),
         (["timm:nothing"], "--size"),
         ([f"{__name__}:broken", "--size", "8"], "RuntimeError: no weights"),
-        ([NAME, "--size", "0"], "pixels, from 1 up"),
+        ([NAME, "--size", "0"], "--size 0: expected 1 or more"),
+        ([NAME, "--size", "32", "--classes", "0"], "--classes 0: expected 1 or more"),
+        ([NAME, "--size", "32", "--channels", "0"], "--channels 0"),
+        ([NAME, "--size", "32", "--seed", "-1"], "--seed -1"),
+        ([NAME, "--size", "8", "--channels", "1", "--mean", "nan", "--std", "1"], "1 numbers each"),
+        ([NAME, "--size", "8", "--channels", "1", "--mean", "0", "--std", "inf"], "1 numbers each"),
         ([NAME, "--size", "32", "--mean", "0.5"], "--mean and --std go together"),
         ([NAME, "--size", "32", "--mean", "0.5", "--std", "0.5"], "3 numbers each"),
         ([NAME, "--size", "32", "--weights", "/nowhere.pt"], "no such file"),
@@ -195,17 +201,36 @@ def test_a_converter_that_is_not_there_is_named(monkeypatch, tmp_path):
         InputError, match=r"openvino is not installed here: pip install 'nassuite\[openvino\]'"
     ):
         export(NAME, size=32, out=tmp_path / "out", format="openvino")
+    with pytest.raises(
+        InputError, match=r"litert_torch is not installed here: pip install 'nassuite\[tflite\]'"
+    ):
+        export(NAME, size=32, out=tmp_path / "out", format="tflite")
     with pytest.raises(InputError, match="--format coreml: expected one of onnx"):
         export(NAME, size=32, out=tmp_path / "out", format="coreml")
 
 
-@pytest.mark.parametrize("name", ["openvino", "executorch"])
+def test_a_converter_that_is_there_and_broken_is_one_line(monkeypatch, tmp_path, capsys):
+    def broken(model, folder, shape):
+        raise ImportError("libcudart.so: cannot open shared object file")
+
+    form = dataclasses.replace(nassuite.formats.FORMATS["openvino"], write=broken, package="json")
+    monkeypatch.setitem(nassuite.formats.FORMATS, "openvino", form)
+    assert main(["export", NAME, "--size", "32", "--format", "openvino", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "json does not work here (libcudart.so: cannot open" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["openvino", "executorch", pytest.param("tflite", marks=pytest.mark.slow)])
 def test_a_converters_file_agrees_at_every_batch_size(training, tmp_path, name):
-    pytest.importorskip(name)
+    pytest.importorskip(nassuite.formats.FORMATS[name].package)
     exported = export(training[0], out=tmp_path / "out", format=name)
     assert exported.parity[name].top1_agreement == 1.0
     assert exported.parity[name].max_abs_diff < 1e-4
     assert set(nassuite.formats.FORMATS[name].files) <= set(card_of(tmp_path / "out")["hashes"])
+    takes = card_of(tmp_path / "out")["formats"][name]["takes"]
+    assert takes in (tmp_path / "out" / "card.md").read_text()
+    assert ("[1, 24, 24, 1]" in takes) == (name == "tflite")
 
 
 def test_executorch_runs_more_images_than_it_takes_at_once(training, tmp_path):

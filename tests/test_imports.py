@@ -37,7 +37,7 @@ ORDER = [
     {"classifying", "segmenting"},
     {"pruning_source"},
     {"onnx_source"},
-    {"pruning_result"},
+    {"pruning_result", "int8_candidates"},
     {"training", "pruning", "exporting", "quantizing"},
     {"comparing", "comparing_runs", "prune_api", "sensitivity", "distilling"},
     {"flow"},

@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from nassuite.errors import InputError
-from nassuite.metrics import binomial_interval, class_weights, confusion_matrix, per_class_accuracy, score
+from nassuite.metrics import binomial_interval, class_weights, confusion_matrix, evaluation, score
 
 
 @settings(max_examples=50, deadline=None)
@@ -29,12 +29,18 @@ def test_scores_are_those_of_scikit_learn(classes: int, n: int, seed: int) -> No
         )
 
 
-def test_confusion_and_recall() -> None:
+def test_a_row_of_the_confusion_is_the_true_class() -> None:
     matrix = confusion_matrix([0, 1, 1, 0], [0, 1, 0, 0], classes=3)
     assert matrix.tolist() == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
-    recall = per_class_accuracy([0, 1, 1, 0], [0, 1, 0, 0], classes=3)
-    assert recall[:2] == pytest.approx([2 / 3, 1.0])
-    assert np.isnan(recall[2])
+
+
+def test_what_is_recorded_of_a_model_agrees_with_itself() -> None:
+    logits = np.array([[2.0, 1.0, 0.0], [0.0, 1.0, 3.0], [0.5, 0.1, 0.2], [0.0, 5.0, 1.0]])
+    found = evaluation(logits, np.array([0, 1, 0, 1]), metric="balanced", classes=4)
+    assert (found["correct"], found["n"]) == (3, 4)
+    assert found["accuracy"] == pytest.approx((1.0 + 0.5) / 2)
+    assert found["interval"] == list(binomial_interval(3, 4))
+    assert found["confusion"] == [[2, 0, 0, 0], [0, 1, 1, 0], [0] * 4, [0] * 4]
 
 
 def test_bfloat16_logits_and_wrong_shapes() -> None:

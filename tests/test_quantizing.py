@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
@@ -11,8 +12,9 @@ import torch
 from deterministic_meter import deterministic_meter
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_runs import InterruptingProgress, Interruption
 
-from nassuite import quantizing
+from nassuite import int8_candidates, quantizing
 from nassuite.cli import main
 from nassuite.compress.quantize import QuantizeConfig, keep_sensitive, quantizer, sensitivities
 from nassuite.errors import InputError
@@ -109,25 +111,85 @@ def test_layers_are_kept_in_float_until_it_is_enough(trained, tmp_path):
             assert fresh.int8(mixed) == asked[-1]
 
 
-def test_too_great_a_loss_brings_a_mixed_variant(trained, tmp_path, monkeypatch):
-    def sparing(made, config, logits, expected):
-        return dict.fromkeys(made.layers()[:2], 0.0)
+@contextmanager
+def losing():
+    """Every variant loses too much, and two layers are in doubt."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            int8_candidates, "sensitivities", lambda made, *_: dict.fromkeys(made.layers()[:2], 0.0)
+        )
+        patch.setattr(int8_candidates, "FORMATS", {"u8s8": "uint8"})
+        for module in (int8_candidates, quantizing):
+            patch.setattr(module, "points_lost", lambda val, dense: 1.0)
+        yield patch
 
-    monkeypatch.setattr(quantizing, "sensitivities", sparing)
-    monkeypatch.setattr(quantizing, "FORMATS", {"u8s8": "uint8"})
-    monkeypatch.setattr(quantizing, "_drop", lambda val, dense: 1.0)
-    found = quantize(
-        trained, out=tmp_path / "out", meter=int8_is_twice_as_fast, finetune_epochs=1, batch_size=32
-    )
+
+FEW = {"finetune_epochs": 2, "batch_size": 32, "calibration_images": 32}
+
+
+@pytest.fixture(scope="module")
+def whole(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    with losing():
+        return quantize(trained, out=out, meter=int8_is_twice_as_fast, **FEW)
+
+
+def test_too_great_a_loss_brings_a_mixed_variant(whole, trained, tmp_path):
+    found = whole
     assert [variant.name for variant in found.variants] == ["fp32", "u8s8", "u8s8-mixed", "u8s8-tuned"]
-    static, tuned = (onnx.load(tmp_path / "out" / f"model.u8s8{kind}.onnx") for kind in ("", "-tuned"))
+    static, tuned = (onnx.load(found.folder / f"model.u8s8{kind}.onnx") for kind in ("", "-tuned"))
     assert static.graph.node == tuned.graph.node
     assert static.graph.initializer != tuned.graph.initializer
     assert tuned.ByteSize() == pytest.approx(static.ByteSize(), rel=0.01)
-    untuned = quantize(trained, out=tmp_path / "untuned", meter=int8_is_twice_as_fast, finetune_epochs=0)
+    with losing():
+        flags = {**FEW, "finetune_epochs": 0}
+        untuned = quantize(trained, out=tmp_path / "untuned", meter=int8_is_twice_as_fast, **flags)
     assert [variant.name for variant in untuned.variants] == ["fp32", "u8s8", "u8s8-mixed"]
     assert len(found.variants[2].kept) == 2
     assert found.chosen == "fp32"  # nothing keeps the accuracy
+
+
+def test_an_interrupted_quantisation_goes_on_to_the_same_end(whole, trained, tmp_path, capsys):
+    """Stopped while layers are looked for, in the fine-tuning, and while the files are measured."""
+    out, asked = tmp_path / "run", []
+    original = int8_candidates.keep_sensitive
+
+    def stopped_once(*arguments):
+        asked.append(1)
+        if len(asked) == 1:
+            raise Interruption
+        return original(*arguments)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with losing() as patch:
+        patch.setattr(int8_candidates, "keep_sensitive", stopped_once)
+        with pytest.raises(Interruption):
+            quantize(trained, out=out, meter=interrupted, **FEW)
+        # In the second epoch: the first one's checkpoint is there.
+        progress = InterruptingProgress({"fine-tuning in int8": 11})
+        with pytest.raises(Interruption):
+            quantize(out=out, resume=True, meter=interrupted, progress=progress)
+        patch.setattr(
+            int8_candidates, "sensitivities", lambda *_: pytest.fail("what was known is found again")
+        )
+        with patch.context() as in_the_end:
+            in_the_end.setattr(quantizing, "_finish", interrupted)
+            assert main(["quantize", "--resume", str(out)]) == 130
+        assert f"go on with: nassuite quantize --resume {out}" in capsys.readouterr().err
+        again = quantize(out=out, resume=True, meter=int8_is_twice_as_fast)
+    assert len(asked) == 2
+    assert again.variants == whole.variants
+    assert again.chosen == whole.chosen
+    names = {path.name for path in whole.folder.glob("model*")}
+    assert {"model.onnx", "model.u8s8-tuned.onnx"} <= names
+    for name in names:
+        assert (out / name).read_bytes() == (whole.folder / name).read_bytes()
+    # Finished, it is told again and not touched; it is not begun anew either.
+    assert quantize(out=out, resume=True, meter=interrupted) == again
+    with pytest.raises(InputError, match=f"is a quantisation: continue it with --resume {out}"):
+        quantize(trained, out=out, meter=interrupted)
 
 
 def test_signed_activations_have_signed_zero_points(trained):
@@ -164,7 +226,7 @@ def test_the_choice_is_never_slower_and_never_loses_more(others, val, drop):
 
 
 def test_an_onnx_file_is_quantised_as_it_is(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantizing, "FORMATS", {"u8s8": "uint8"})
+    monkeypatch.setattr(int8_candidates, "FORMATS", {"u8s8": "uint8"})
     shutil.copy(trained / "model.onnx", tmp_path / "some.onnx")
     found = quantize(
         tmp_path / "some.onnx",
@@ -192,6 +254,7 @@ def test_refused_in_one_line(trained, tmp_path, capsys):
         ([str(tmp_path / "wide.onnx"), "--data", "digits"], "knows 4 classes"),
         ([str(tmp_path / "text.onnx"), "--data", "digits"], "no ONNX model"),
         ([str(tmp_path / "int8.onnx"), "--data", "digits"], "quantised already"),
+        ([], "no model: give a MODEL"),
     ]
     for words, message in cases:
         assert main(["quantize", *words, "--out", str(tmp_path / "out")]) == 2
@@ -199,3 +262,10 @@ def test_refused_in_one_line(trained, tmp_path, capsys):
         assert message in said
         assert len(said.splitlines()) == 1
         assert not (tmp_path / "out").exists()
+    for words, message in (
+        (["--resume", str(trained)], "is no quantisation: it has no quantize.toml"),
+        (["--resume", str(trained), "--max-drop", "2"], "leave out --max-drop"),
+        ([str(trained), "--resume", str(tmp_path)], f"leave out {trained}"),
+    ):
+        assert main(["quantize", *words]) == 2
+        assert message in capsys.readouterr().err

@@ -1,7 +1,8 @@
-"""Stages of a run, each on its own, on a tiny run's supernet and latencies."""
+"""What a machine that changes its pace does to a run: on a tiny run's supernet and latencies."""
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,10 @@ from deterministic_meter import deterministic_meter
 from test_limits import flow_of
 from tiny_runs import LOOSE_MS
 
+from nassuite.flow import prepare
+from nassuite.hand_over import deploy_budget
+from nassuite.progress import SILENT
+from nassuite.run_directory import RunDirectory
 from nassuite.stages import follow_pace
 
 
@@ -43,3 +48,20 @@ def test_a_search_that_began_without_a_pace_goes_on_without(tiny_run, tmp_path):
     follow_pace(flow)
     assert flow.predict_ms(flow.space.extreme("largest")) == before
     assert not flow.run.pace.exists()
+
+
+def test_a_budget_missed_by_a_machine_grown_slow_says_so(tiny_run, tmp_path):
+    shutil.copytree(tiny_run.run, tmp_path / "run")
+    run = RunDirectory(tmp_path / "run")
+    flow = prepare(run, run.read_settings()[0], progress=SILENT, meter=deterministic_meter)
+    card = run.deploy(LOOSE_MS) / "card.json"
+    record = json.loads(card.read_text())
+    for variant in record["variants"]:
+        variant |= {"chosen": False, "p50_ms": 1.5 * LOOSE_MS, "reference_ms": 1.5 * variant["reference_ms"]}
+    card.write_text(json.dumps(record))
+    message = deploy_budget(flow, LOOSE_MS).message
+    assert message.endswith("takes 1.50 times as long for anything as when the winner was chosen")
+    for variant in record["variants"]:
+        variant["reference_ms"] /= 1.5
+    card.write_text(json.dumps(record))
+    assert deploy_budget(flow, LOOSE_MS).message.endswith("50 % over")

@@ -118,6 +118,25 @@ def test_the_hand_over_is_complete(deployed, card):
     assert (deployed / "model.onnx").read_bytes() == (deployed / chosen["file"]).read_bytes()
 
 
+def test_the_card_says_what_the_model_is_and_how_far_to_trust_it(deployed, card):
+    text = (deployed / "card.md").read_text()
+    titles = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert titles == [
+        "Latency certificate",
+        "Test images, class by class",
+        "Confusions on test",
+        "Limits",
+        "Files",
+    ]
+    certificate = json.loads((deployed / "certificate.json").read_text())
+    told = card["certificate"]
+    assert (told["verdict"], told["over"]) == (certificate["verdict"], certificate["over"][-1])
+    assert told["samples"] == sum(map(len, certificate["measurement"]["samples_ms"]))
+    assert (
+        f"**{told['verdict']}**: p50 {told['percentile_ms']:.3g} ms against {card['budget_ms']:g} ms" in text
+    )
+
+
 def test_the_model_keeps_the_deploy_contract(deployed, card):
     model = onnx.load(deployed / "model.onnx", load_external_data=False)
     assert not any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)

@@ -25,6 +25,7 @@ BLOCKS: dict[str, type[InvertedResidual | GhostBottleneck | ShuffleUnit | DWCB |
 
 
 def build_block(spec: BlockSpec) -> nn.Module:
+    """The plain module of a searchable block, with fresh weights."""
     return BLOCKS[spec.op].from_spec(spec)
 
 

@@ -27,6 +27,7 @@ LEAST_SIDE = 5  # of a map in the pyramid, in pixels
 
 
 def bn_prelu(channels: int, *, eps: float = 1e-5) -> nn.Sequential:
+    """Batch norm and PReLU of (N, channels, H, W)."""
     return nn.Sequential(nn.BatchNorm2d(channels, eps=eps), nn.PReLU(channels))
 
 
@@ -39,6 +40,7 @@ def conv_bn_prelu(
     groups: int = 1,
     eps: float = 1e-5,
 ) -> nn.Sequential:
+    """Convolution, batch norm, PReLU: (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
     conv = ConvBN(in_channels, out_channels, kernel, stride=stride, groups=groups, eps=eps)
     return nn.Sequential(conv, nn.PReLU(out_channels))
 

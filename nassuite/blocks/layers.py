@@ -119,6 +119,7 @@ def squeezed_channels(channels: int) -> int:
 
 
 def squeeze_excite_layout(name: str, channels: Segments) -> Layout:
+    """Of the two convolutions in the ``SqueezeExcite`` called ``name``, over ``channels``."""
     squeezed = (squeezed_channels(sum(channels)),)
     return {f"{name}.reduce": (squeezed, channels), f"{name}.expand": (channels, squeezed)}
 
@@ -170,6 +171,7 @@ def make_shortcut(spec: BlockSpec) -> nn.Module | None:
 
 
 def shortcut_layout(spec: BlockSpec) -> Layout:
+    """Of the convolution in a ``PoolShortcut``; other shortcuts have no parameters."""
     return {"shortcut.conv": (stream(spec.out_channels), stream(spec.in_channels))}
 
 

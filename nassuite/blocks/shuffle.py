@@ -25,6 +25,26 @@ def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
     )
 
 
+class ChannelShuffle(nn.Module):
+    """``channel_shuffle`` of ``groups`` as a layer, or with ``back`` the inverse of it. It keeps the shape.
+
+    As a layer it can be found in a network, which a function cannot.
+    """
+
+    def __init__(self, groups: int, *, back: bool = False) -> None:
+        super().__init__()
+        self.groups, self.back = groups, back
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # Dealing into K = channels / groups hands undoes a shuffle of ``groups``.
+        return channel_shuffle(x, x.shape[1] // self.groups if self.back else self.groups)
+
+    def order(self, channels: int) -> list[int]:
+        """For each place behind the shuffle the channel before it that comes there."""
+        numbers = torch.arange(channels).view(1, channels, 1, 1)
+        return self.forward(numbers).flatten().tolist()
+
+
 class ShuffleUnit(nn.Module):
     """Half of the channels kept, half through pointwise, depthwise, pointwise.
 

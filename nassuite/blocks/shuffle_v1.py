@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nassuite.blocks.layers import ConvBN
-from nassuite.blocks.shuffle import channel_shuffle
+from nassuite.blocks.shuffle import ChannelShuffle
 
 Form = Literal["paper", "megvii"]
 
@@ -44,8 +44,8 @@ class GroupShuffleUnit(nn.Module):
     ) -> None:
         super().__init__()
         self.form = form
-        self.shuffle_groups = shuffle_groups or groups
         self.reduce = ConvBN(in_channels, middle, groups=first_groups or groups, act="relu")
+        self.shuffle = ChannelShuffle(shuffle_groups or groups, back=form == "megvii")
         self.depthwise = ConvBN(
             middle, middle, 3, stride=stride, groups=middle, act="relu" if depthwise_relu else None
         )
@@ -56,11 +56,7 @@ class GroupShuffleUnit(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.reduce(x)
-        if self.form == "paper":
-            y = self.depthwise(channel_shuffle(y, self.shuffle_groups))
-        else:
-            # Dealing into K = channels / groups hands undoes a shuffle of ``groups``.
-            y = channel_shuffle(self.depthwise(y), y.shape[1] // self.shuffle_groups)
+        y = self.depthwise(self.shuffle(y)) if self.form == "paper" else self.shuffle(self.depthwise(y))
         y = self.project(y)
         if self.pool is None:
             return self.relu(x + y)

@@ -67,6 +67,7 @@ def _how_to_go_on(parsed: argparse.Namespace) -> str:
             (getattr(parsed, "trains_by", "train"), "train.toml"),
             ("prune", "prune.toml"),
             ("prune", "sensitivity.toml"),
+            ("quantize", "quantize.toml"),
         ):
             if os.path.isfile(run / file):  # that of pathlib raises for odd names
                 return f"; go on with: nassuite {command} --resume {shlex.quote(str(run))}"
@@ -98,7 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
     completion.add(commands, make_parser)
 
     status = commands.add_parser("status", help="say what of a run is done and what is left")
-    status.add_argument("run_folder", metavar="RUN", type=Path)
+    status.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a search")
     status.set_defaults(run=_status)
 
     space = commands.add_parser("space", help="search spaces")

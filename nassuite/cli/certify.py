@@ -22,17 +22,27 @@ def add(commands: Any) -> None:
         "Exits with 1 unless it is a pass. With --target it is measured there: over ssh at once; for an imported "
         "device a bundle is written first, to be run on it.",
     )
-    certify.add_argument("model", metavar="MODEL", nargs="?", type=Path, help="an .onnx file")
-    certify.add_argument("--budget-ms", type=float, metavar="MS")
-    certify.add_argument("--percentile", type=int, default=50, choices=(50, 90))
-    certify.add_argument("--confidence", type=float, default=0.99)
+    certify.add_argument(
+        "model", metavar="MODEL", nargs="?", type=Path, help="an .onnx file, or a folder with model.onnx"
+    )
+    certify.add_argument("--budget-ms", type=float, metavar="MS", help="latency budget in milliseconds")
+    certify.add_argument(
+        "--percentile", type=int, default=50, choices=(50, 90),
+        help="the latency percentile that has to keep the budget (default: 50)",
+    )  # fmt: skip
+    certify.add_argument(
+        "--confidence", type=float, default=0.99, help="confidence of the certificate (default: 0.99)"
+    )
     add_target(certify, auto=True, batch=True)
     certify.add_argument(
         "--target", metavar="NAME", help="an imported device, or ssh:user@host (default: this machine)"
     )
     certify.add_argument("--out", type=Path, metavar="FILE", help="write the certificate there (JSON)")
     certify.add_argument(
-        "--check", type=Path, metavar="CERT", help="verify hash and verdict of this certificate instead"
+        "--check",
+        type=Path,
+        metavar="CERT",
+        help="verify hash and verdict of this certificate, or of that in a folder, instead",
     )
     certify.set_defaults(run=_certify)
 
@@ -45,6 +55,7 @@ def _certify(arguments: argparse.Namespace) -> int:
         return _check(arguments)
     if arguments.model is None or arguments.budget_ms is None:
         raise InputError("certify takes a model and --budget-ms, or --check CERT")
+    arguments.model = _file(arguments.model, "model.onnx")
     if not arguments.model.is_file():
         raise InputError(f"{arguments.model}: no such file to measure")
     arguments.progress = Progress()
@@ -104,15 +115,21 @@ def _check(arguments: argparse.Namespace) -> int:
     from nassuite.latency.certificate import check
     from nassuite.records import read_json
 
+    path = _file(arguments.check, "certificate.json")
     try:
-        written = read_json(arguments.check)
+        written = read_json(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"{arguments.check}: no certificate that can be read ({error})") from None
+        raise InputError(f"{path}: no certificate that can be read ({error})") from None
     if not isinstance(written, dict):
-        raise InputError(f"{arguments.check}: not a certificate")
-    model = arguments.model or arguments.check.parent / "model.onnx"
+        raise InputError(f"{path}: not a certificate")
+    model = _file(arguments.model or path.parent, "model.onnx")
     if not model.is_file():
-        raise InputError(f"{model}: no such file: give the model that {arguments.check} is about")
+        raise InputError(f"{model}: no such file: give the model that {path} is about")
     verdict = check(written, model)
-    print(f"{verdict}: {model}, {written['budget_ms']:g} ms, as {arguments.check} says")
+    print(f"{verdict}: {model}, {written['budget_ms']:g} ms, as {path} says")
     return 0 if verdict == "pass" else EXIT_MISSED
+
+
+def _file(path: Path, name: str) -> Path:
+    """``path`` itself, or the file of that name in the folder that it is."""
+    return path / name if path.is_dir() else path

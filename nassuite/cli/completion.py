@@ -15,7 +15,7 @@ def add(commands: Any, make_parser: Callable[[], argparse.ArgumentParser]) -> No
         help="print a script that completes commands and options in a shell",
         description="For bash: nassuite completion bash > ~/.local/share/bash-completion/completions/nassuite",
     )
-    completion.add_argument("shell", choices=SHELLS)
+    completion.add_argument("shell", choices=SHELLS, help="which shell the script is for")
     completion.set_defaults(run=lambda arguments: _print(arguments, make_parser()))
 
 

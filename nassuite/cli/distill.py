@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
-import time
 from pathlib import Path
 from typing import Any
 
 from nassuite.cli.parser import add_settings, given_settings
 from nassuite.errors import InputError
 from nassuite.progress import Progress
+from nassuite.run_directory import dated_folder, file_name
 from nassuite.settings import flag
 from nassuite.train_settings import TrainSettings
 
@@ -62,8 +61,7 @@ def _distill(arguments: argparse.Namespace) -> int:
         if arguments.student is None or arguments.teacher is None:
             raise InputError("give a STUDENT and --teacher TEACHER, the folder of a trained model")
         TrainSettings(model=arguments.student, **given)  # what is wrong with the flags is said at once
-        name = re.sub(r"\W+", "_", arguments.student).strip("_")
-        out = arguments.out or Path("runs") / f"distill-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        out = arguments.out or dated_folder("distill", file_name(arguments.student))
     arguments.progress = progress = Progress()
     arguments.started, arguments.trains_by = out, "distill"
 

@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
     )
     export.add_argument("--size", type=int, help="side of the images in pixels (default: the model's)")
     export.add_argument(
-        "--format", action="append", choices=("onnx", "pt2", "openvino", "executorch"),
+        "--format", action="append", choices=("onnx", "pt2", "openvino", "executorch", "tflite"),
         help="may be given several times (default: onnx)",
     )  # fmt: skip
     export.add_argument("--weights", type=Path, metavar="FILE", help="weights of a network given by name")

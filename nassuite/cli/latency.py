@@ -125,6 +125,7 @@ def _import(arguments: argparse.Namespace) -> int:
 
 
 def contenders(arguments: argparse.Namespace, forms: dict[str, Path]) -> list[Any]:
+    """A model in every runtime that is installed (``--runtime auto``). Raises InputError without an ONNX file."""
     from nassuite.latency.choice import compare_targets
     from nassuite.latency.target import installed_targets
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from nassuite.cli.parser import EXIT_MISSED, add_settings, given_settings
 from nassuite.errors import InputError
 from nassuite.progress import Progress
 from nassuite.prune_settings import PruneSettings, SensitivitySettings
+from nassuite.run_directory import dated_folder, file_name
 from nassuite.settings import flag
 
 
@@ -58,9 +57,8 @@ def _prune(arguments: argparse.Namespace) -> int:
         if arguments.model is None:
             raise InputError("no model: give a MODEL, for instance nassuite prune runs/mbv2 --speedup 2")
         settings = _settings(arguments.model, given, sensitivity=arguments.sensitivity)
-        name = re.sub(r"\W+", "_", arguments.model).strip("_")
         what = "sensitivity" if arguments.sensitivity else "prune"
-        out = arguments.out or Path("runs") / f"{what}-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        out = arguments.out or dated_folder(what, file_name(arguments.model))
     arguments.progress = progress = Progress(verbose=arguments.verbose)
     arguments.started = out
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 from nassuite.cli.parser import add_settings, given_settings
+from nassuite.errors import InputError
 from nassuite.progress import Progress
 from nassuite.quantize_settings import QuantizeSettings
+from nassuite.settings import flag
 
 
 def add(commands: Any) -> None:
@@ -20,21 +23,43 @@ def add(commands: Any) -> None:
         "machine and keeps the best, fp32 included.",
     )
     quantize.add_argument(
-        "model", metavar="MODEL", help="folder of a trained model, deploy folder, or .onnx file"
+        "model", metavar="MODEL", nargs="?", help="folder of a trained model, deploy folder, or .onnx file"
     )
     add_settings(quantize, QuantizeSettings, leave_out=("model",))
-    quantize.add_argument("--out", type=Path, help="folder for the result (default: runs/quantize-<date>)")
+    quantize.add_argument(
+        "--out", type=Path, help="folder for the result (default: runs/quantize-<name>-<date>)"
+    )
+    quantize.add_argument(
+        "--resume", type=Path, metavar="DIR", help="continue the quantisation in this folder"
+    )
     quantize.set_defaults(run=_quantize)
 
 
 def _quantize(arguments: argparse.Namespace) -> int:
     given = given_settings(arguments, QuantizeSettings)
-    QuantizeSettings(**given)  # what is wrong with the flags is said at once
+    if arguments.resume is not None:
+        extra = [flag(name) for name in given if name != "model"] + (["--out"] if arguments.out else [])
+        extra += [arguments.model] if arguments.model else []
+        if extra:
+            raise InputError(
+                f"--resume goes on with the quantisation's own settings: leave out {', '.join(extra)}"
+            )
+        out = arguments.resume
+    else:
+        if arguments.model is None:
+            raise InputError("no model: give a MODEL, for instance nassuite quantize runs/mbv2")
+        QuantizeSettings(**given)  # what is wrong with the flags is said at once
+        name = re.sub(r"\W+", "_", arguments.model).strip("_")
+        out = arguments.out or Path("runs") / f"quantize-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     arguments.progress = progress = Progress()
+    arguments.started = out
 
     from nassuite.quantizing import quantize
     from nassuite.terminal_models import print_quantized
 
-    out = arguments.out or Path("runs") / f"quantize-{time.strftime('%Y%m%d-%H%M%S')}"
-    print_quantized(quantize(given.pop("model"), out=out, progress=progress, **given))
+    found = quantize(
+        given.pop("model", None), out=out, resume=arguments.resume is not None, progress=progress,
+        command=["nassuite", *arguments.command_line], **given,
+    )  # fmt: skip
+    print_quantized(found)
     return 0

@@ -18,7 +18,9 @@ def add(commands: Any) -> None:
         help="draw a run's report again from its records, or several runs against each other",
         description="Of one run, draws its report again; of several, what nassuite compare does.",
     )
-    report.add_argument("run_folders", metavar="RUN", type=Path, nargs="+")
+    report.add_argument(
+        "run_folders", metavar="RUN", type=Path, nargs="+", help="folder of a search; of several, any runs"
+    )
     report.add_argument(
         "--out", type=Path, help="folder for the report (default: RUN/report; of several runs: comparison)"
     )
@@ -33,7 +35,9 @@ def add(commands: Any) -> None:
         description="Writes a page, Markdown, figures and records: which run is best under which budget, whether that is "
         "more than chance, all Pareto fronts in one chart, and what differs between the settings.",
     )
-    compare.add_argument("run_folders", metavar="RUN", type=Path, nargs="+")
+    compare.add_argument(
+        "run_folders", metavar="RUN", type=Path, nargs="+", help="folder of a search, a pruning or a training"
+    )
     compare.add_argument("--out", type=Path, help="folder for the report (default: comparison)")
     compare.add_argument(
         "--measure",

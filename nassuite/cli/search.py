@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
 from nassuite.cli.parser import EXIT_MISSED, add_settings, given_settings
 from nassuite.errors import InputError
 from nassuite.progress import Progress
+from nassuite.run_directory import RunDirectory, dated_folder
 from nassuite.settings import SHARED_SETTINGS, SUPERNET_SETTINGS, Settings, check_budgets, flag, load_study
 
 
@@ -79,8 +79,6 @@ def _inherited(reuse: Path | None, wanted: dict[str, Any]) -> dict[str, Any]:
     """A run that reuses another has its settings, but for its aim; those of the supernet cannot change."""
     if reuse is None:
         return {}
-    from nassuite.run_directory import RunDirectory
-
     settings, _ = RunDirectory(reuse).read_settings()
     for name in SUPERNET_SETTINGS:
         theirs = getattr(settings, name)
@@ -96,7 +94,8 @@ def _inherited(reuse: Path | None, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def default_run_folder(settings: Settings) -> Path:
+    """runs/<data>-<budgets>-<date>."""
     kind, _, folder = settings.data.partition(":")
     name = Path(folder).resolve().name if kind == "folder" and folder else kind
     aim = "-".join(f"{budget:g}" for budget in settings.budget_ms) + "ms" if settings.budget_ms else "pareto"
-    return Path("runs") / f"{name or kind}-{aim}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return dated_folder(name or kind, aim)

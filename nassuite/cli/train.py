@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
-import time
 from pathlib import Path
 from typing import Any
 
 from nassuite.cli.parser import add_settings, given_settings
 from nassuite.errors import InputError
 from nassuite.progress import Progress
+from nassuite.run_directory import dated_folder, file_name
 from nassuite.settings import flag
 from nassuite.train_settings import TrainSettings
 
@@ -51,8 +50,7 @@ def _train(arguments: argparse.Namespace) -> int:
                 "no network: give a NAME, for instance nassuite train mobilenet_v2 (nassuite zoo list)"
             )
         settings = TrainSettings(model=arguments.model, **given)
-        name = re.sub(r"\W+", "_", arguments.model).strip("_")
-        out = arguments.out or Path("runs") / f"train-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        out = arguments.out or dated_folder("train", file_name(arguments.model))
     arguments.progress = progress = Progress(verbose=arguments.verbose)
     arguments.started = out
 

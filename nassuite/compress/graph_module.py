@@ -25,10 +25,14 @@ Attributes = Mapping[str, Any]
 INTEGERS = {"uint8": (0, 255), "int8": (-128, 127), "int32": (-(2**31), 2**31 - 1)}
 
 
+class NoTrainingForm(InputError):
+    """An operator of a graph cannot be trained through."""
+
+
 class GraphModule(nn.Module):
     """Images (N, C, H, W) to the first output of ``model``; integers that DequantizeLinear reads are parameters.
 
-    Raises InputError for an operator that is none of ``OPERATORS``.
+    Raises NoTrainingForm for an operator that is none of ``OPERATORS``.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -36,7 +40,9 @@ class GraphModule(nn.Module):
         graph = model.graph
         unknown = sorted({node.op_type for node in graph.node} - set(OPERATORS) - {"Constant"})
         if unknown:
-            raise InputError(f"cannot be fine-tuned in int8: no training form of the operator {unknown[0]}")
+            raise NoTrainingForm(
+                f"cannot be fine-tuned in int8: no training form of the operator {unknown[0]}"
+            )
         self.model = model
         self.input, self.output = graph.input[0].name, graph.output[0].name
         arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -172,7 +178,9 @@ def _max_pool(a: Attributes, x: Tensor) -> Tensor:
 def _average_pool(a: Attributes, x: Tensor) -> Tensor:
     pads = a.get("pads", [0, 0, 0, 0])
     if pads[:2] != pads[2:]:
-        raise InputError("cannot be fine-tuned in int8: no training form of AveragePool with uneven padding")
+        raise NoTrainingForm(
+            "cannot be fine-tuned in int8: no training form of AveragePool with uneven padding"
+        )
     return F.avg_pool2d(
         x, a["kernel_shape"], a.get("strides", [1, 1]), padding=pads[:2], ceil_mode=bool(a.get("ceil_mode", 0)),
         count_include_pad=bool(a.get("count_include_pad", 0)),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nassuite.compress.shortcuts import ChannelSelection
 from nassuite.compress.surgery import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, Group, Member
 from nassuite.errors import InputError
 
@@ -106,7 +107,9 @@ def _member_scores(
     module: nn.Module, member: Member, saliency: dict[str, Tensor], importance: Importance
 ) -> Tensor | None:
     """(channels,) scores of the module's channels on the member's side; None if it has no say."""
-    if importance == "bn-scale" and not isinstance(module, BATCH_NORMS):
+    if isinstance(module, ChannelSelection) or (
+        importance == "bn-scale" and not isinstance(module, BATCH_NORMS)
+    ):
         return None
     if importance == "fpgm":
         return _distances(module, member)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nassuite.compress.goal import Judge, Judged
 from nassuite.compress.prune import Proven
 from nassuite.compress.surgery import Group, cut
-from nassuite.compress.widths import cuts_to, losses, lower_widths, step
+from nassuite.compress.widths import cuts_to, losses, lower_widths, widths_below
 from nassuite.latency.meter import Measurement, normalised_ms
 from nassuite.progress import SILENT, Progress
 
@@ -151,13 +151,13 @@ def _best_move(
     group: Group, width: int, lost: Sequence[float], table: Table, align: int
 ) -> tuple[float, int] | None:
     """(importance per millisecond, the lower width) of the best cut of a group that is ``width`` wide by now."""
-    now_ms, now_lost = table.ms_at(group.root, width), lost[(group.width - width) // group.period]
+    now_ms, now_lost = table.ms_at(group.root, width), lost[(group.width - width) // group.unit]
     best: tuple[float, int] | None = None
     for lower in steps_below(group, width, align):
         won = now_ms - table.ms_at(group.root, lower)
         if won <= 0:
             continue
-        price = (lost[(group.width - lower) // group.period] - now_lost) / won
+        price = (lost[(group.width - lower) // group.unit] - now_lost) / won
         if best is None or price < best[0]:
             best = (price, lower)
     return best
@@ -165,16 +165,15 @@ def _best_move(
 
 def steps_below(group: Group, width: int, align: int) -> list[int]:
     """Aligned widths under ``width``, the widest first, down to the narrowest that was measured."""
-    size = step(group, align)
     lowest = _trial_widths(group, align)[0]
-    return list(range((width - 1) // size * size, lowest - 1, -size))
+    return [lower for lower in reversed(widths_below(group, align)) if lowest <= lower < width]
 
 
 def _cheapest_step(
     groups: Sequence[Group], lost: Mapping[str, Sequence[float]], align: int
 ) -> dict[str, int]:
     choices = [
-        (lost[group.root][(group.width - below[0]) // group.period], group.root, below[0])
+        (lost[group.root][(group.width - below[0]) // group.unit], group.root, below[0])
         for group in groups
         if (below := steps_below(group, group.width, align))
     ]

@@ -8,6 +8,7 @@ dependency graph show themselves there, and the record says which layers were le
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from nassuite.compress.importance import group_scores, saliencies
 from nassuite.compress.surgery import Cut, Group, cut, find_groups
 from nassuite.compress.verify import TOLERANCE, gate, mask_difference, scrambled
-from nassuite.compress.widths import PruneConfig, cuts_to, least, lower_widths, step, widths_at
+from nassuite.compress.widths import PruneConfig, cuts_to, least, lower_widths, widths_at, widths_below
 from nassuite.errors import InputError
 
 
@@ -226,8 +227,12 @@ def _reason_to_keep(group: Group, align: int, keep: Sequence[str]) -> str:
     for name in keep:
         if any(module == name or module.startswith(f"{name}.") for module in outputs):
             return f"{name} is to be kept"
-    size = step(group, align)
-    return f"no wider than {size} channels, one aligned step" if group.width <= size else ""
+    if widths_below(group, align):
+        return ""
+    size = math.lcm(align, group.unit)
+    if group.width <= size:
+        return f"no wider than {size} channels, one aligned step"
+    return f"of its {group.width} channels {group.unit} go at a time, which leaves no multiple of {align}"
 
 
 def _prove(

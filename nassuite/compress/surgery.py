@@ -8,7 +8,6 @@ bookkeeping of indices that shift from one cut to the next.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,11 @@ import torch_pruning as tp
 from torch import Tensor, nn
 from torch_pruning.dependency import index_mapping
 from torch_pruning.dependency.group import Group as TracedGroup
+
+from nassuite.blocks.shuffle import ChannelShuffle
+from nassuite.compress.shortcuts import ChannelSelection, restore_whole_shortcuts, with_selections
+from nassuite.compress.shuffles import GroupedConvPruner, ShufflePruner, map_shuffles, tied
+from nassuite.compress.units import Units, even_units, units_behind_shuffles
 
 Cut = tuple[str, bool, tuple[int, ...]]
 """Module name, whether its outputs (or its inputs) are cut, and the channels, as torch-pruning's history."""
@@ -46,24 +50,45 @@ class Member:
 class Group:
     """Channels of different layers that can only be removed together, named by their root layer.
 
-    The root's ``width`` channels fall into ``period`` equal parts (the groups of a grouped
-    convolution) that must lose the same ones.
+    Of the root's ``width`` channels any of the ``units`` may go, all channels of a unit together: one of each group of a
+    grouped convolution, and what a shuffle ties to it. A channel in none of them never goes.
     """
 
     root: str
     width: int
-    period: int
+    units: Units
     members: tuple[Member, ...]
     reaches_output: bool
+
+    @property
+    def unit(self) -> int:
+        """Channels that go at a time."""
+        return len(self.units[0])
 
 
 def dependency_graph(model: nn.Module, example: Tensor) -> tp.DependencyGraph:
     """torch-pruning's graph of ``model``, which is put into eval mode; all parameters get gradients."""
     model.requires_grad_(True)
+    shuffles = ShufflePruner()
+    hooks = [
+        module.register_forward_hook(shuffles.seen)
+        for module in model.modules()
+        if isinstance(module, ChannelShuffle)
+    ]
+    graph = tp.DependencyGraph()
+    graph.REGISTERED_PRUNERS[tp.ops.OPTYPE.CONV] = GroupedConvPruner()
     with torch.enable_grad():
-        return tp.DependencyGraph().build_dependency(
-            model, example[:1], forward_fn=all_outputs, verbose=False
+        graph.build_dependency(
+            model,
+            example[:1],
+            forward_fn=all_outputs,
+            verbose=False,
+            customized_pruners={ChannelShuffle: shuffles},
         )
+    for hook in hooks:
+        hook.remove()
+    map_shuffles(graph, shuffles)
+    return graph
 
 
 class EndlessGroupError(Exception):
@@ -72,6 +97,13 @@ class EndlessGroupError(Exception):
     def __init__(self, met: Iterable[tuple[Any, Any]]) -> None:
         super().__init__("its channels are permuted round a residual, so all of them fall together")
         self.met = tuple(met)
+
+
+class UnevenError(Exception):
+    """Of a group of which no channels can go so that its grouped convolutions stay even."""
+
+    def __init__(self) -> None:
+        super().__init__("no cut leaves the groups of its convolutions of equal width")
 
 
 @contextmanager
@@ -129,14 +161,14 @@ def all_outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
 @_uncounted_reshapes_forgiven()
 def find_groups(model: nn.Module, example: Tensor) -> tuple[list[Group], dict[str, str]]:
     """All groups that start at a convolution or linear layer, and the layers that have none, with the reason."""
-    model = copy.deepcopy(model)
+    model = with_selections(model)
     graph = dependency_graph(model, example)
     names = {module: name for name, module in model.named_modules()}
     groups: list[Group] = []
     failed: dict[str, str] = {}
     seen: set[str] = set()
     for layer, name in names.items():
-        if name in seen:
+        if name in seen or isinstance(layer, ChannelSelection):  # one of these follows the layers around it
             continue
         if not _has_channels(layer):
             if any(parameter.ndim > 1 for parameter in layer.parameters(recurse=False)):
@@ -153,6 +185,9 @@ def find_groups(model: nn.Module, example: Tensor) -> tuple[list[Group], dict[st
             roots = [names[module] for module in met if module in names and _has_channels(module)]
             failed |= dict.fromkeys(roots, str(error))
             seen.update(roots)
+            continue
+        except UnevenError as error:
+            failed[name] = str(error)
             continue
         except Exception as error:  # whatever torch-pruning stumbles over, this layer is not for it
             failed[name] = f"torch-pruning cannot trace it: {type(error).__name__}: {error}"
@@ -171,20 +206,58 @@ def _read_group(graph: tp.DependencyGraph, layer: nn.Module, names: dict[nn.Modu
     traced = graph.get_pruning_group(
         layer, graph.get_pruner_of_module(layer).prune_out_channels, list(range(width))
     )
-    members, period, reaches_output = [], 1, False
+    members: list[Member] = []
+    divided: list[_Divided] = []
+    shuffles: list[list[list[int]]] = []
+    reaches_output = False
     for item in traced:
         target, module = item.dep.target, item.dep.target.module
         is_out = graph.is_out_channel_pruning_fn(item.dep.handler)
         reaches_output |= is_out and (not target.outputs or isinstance(module, tp.ops._OutputOp))
         if module not in names:
             continue
-        side = "out" if is_out else "in"
-        members.append(Member(names[module], side, tuple(item.idxs), tuple(item.root_idxs)))
+        if isinstance(module, ChannelShuffle):
+            root_of = dict(zip(item.idxs, item.root_idxs, strict=True))
+            sets = tied(module, graph.get_out_channels(module))
+            shuffles.append([[root_of[place] for place in together if place in root_of] for together in sets])
+            continue
+        member = Member(names[module], "out" if is_out else "in", tuple(item.idxs), tuple(item.root_idxs))
+        members.append(member)
         if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)) and not is_depthwise(module):
-            period = math.lcm(period, module.groups)
+            channels = module.out_channels if is_out else module.in_channels
+            divided.append(_Divided(module.groups, channels, member))
         elif isinstance(module, nn.GroupNorm):
-            period = math.lcm(period, module.num_groups)
-    return Group(names[layer], width, period, tuple(members), reaches_output)
+            divided.append(_Divided(module.num_groups, module.num_channels, member))
+    units = _units(width, [layer for layer in divided if layer.parts > 1], shuffles)
+    return Group(names[layer], width, units, tuple(members), reaches_output)
+
+
+@dataclass(frozen=True)
+class _Divided:
+    """The ``channels`` of a layer fall into equal ``parts``, which must stay equal; ``member`` names those in a group."""
+
+    parts: int
+    channels: int
+    member: Member
+
+    def part_of_roots(self, width: int) -> list[int]:
+        part = [0] * width
+        for channel, root in zip(self.member.channels, self.member.roots, strict=True):
+            part[root] = channel * self.parts // self.channels
+        return part
+
+
+def _units(width: int, divided: Sequence[_Divided], shuffles: Sequence[Sequence[Sequence[int]]]) -> Units:
+    """Raises UnevenError where there are none."""
+    parts = math.lcm(*(layer.parts for layer in divided))
+    units: Units = ()
+    if shuffles:
+        units = units_behind_shuffles(width, shuffles, [layer.part_of_roots(width) for layer in divided])
+    elif width % parts == 0:
+        units = even_units(width, parts)
+    if not units:
+        raise UnevenError
+    return units
 
 
 def is_depthwise(layer: nn.Module) -> bool:
@@ -197,22 +270,24 @@ def cut(model: nn.Module, history: Sequence[Cut], example: Tensor) -> tuple[nn.M
 
     ``example`` (1 or more, C, H, W) is only traced. Raises what torch-pruning raises.
     """
-    pruned = copy.deepcopy(model)
+    pruned = with_selections(model)
     training = {name: module.training for name, module in pruned.named_modules()}
+    dense = {name: (tensor.detach(), tensor.requires_grad) for name, tensor in _tensors(pruned).items()}
     graph = dependency_graph(pruned, example)
     for tensor in _tensors(pruned).values():
         # float64 counts exactly to 2**53.
         positions = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device)
         tensor.data = positions.view(tensor.shape)
     graph.load_pruning_history([[name, is_out, list(channels)] for name, is_out, channels in history])
-    dense = _tensors(model)
     kept = {}
     for name, tensor in _tensors(pruned).items():
         kept[name] = tensor.detach().long()
-        tensor.data = dense[name].detach().flatten()[kept[name]]
-        tensor.requires_grad_(dense[name].requires_grad)
+        values, trained = dense[name]
+        tensor.data = values.flatten()[kept[name]]
+        tensor.requires_grad_(trained)
     for name, module in pruned.named_modules():
         module.training = training[name]
+    restore_whole_shortcuts(pruned)
     return pruned, kept
 
 

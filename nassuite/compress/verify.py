@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from nassuite.compress.shortcuts import with_selections
 from nassuite.compress.surgery import BATCH_NORMS, Cut, all_outputs, cut, output_slices
 
 TOLERANCE = 1e-4
@@ -27,7 +28,7 @@ def masked(dense: nn.Module, kept: dict[str, Tensor]) -> nn.Module:
     shift), never what later layers read: if the surgery took the wrong inputs from one of
     those, the outputs differ. Exact for activations with f(0) = 0, and any gate that multiplies.
     """
-    copied = copy.deepcopy(dense)
+    copied = with_selections(dense)
     with torch.no_grad():
         for name, parameter, dim in output_slices(copied):
             survives = torch.zeros(parameter.numel(), dtype=torch.bool)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -44,9 +43,10 @@ class PruneConfig:
                 raise InputError(f"{value!r} is none of {', '.join(known)}")
 
 
-def step(group: Group, align: int) -> int:
-    """Widths of the group are multiples of it: aligned, and the same in each of its equal parts."""
-    return math.lcm(align, group.period)
+def widths_below(group: Group, align: int) -> list[int]:
+    """The aligned widths under the group's own that its units allow, ascending."""
+    widths = (group.width - count * group.unit for count in range(len(group.units), 0, -1))
+    return [width for width in widths if width > 0 and width % align == 0]
 
 
 def widths_at(
@@ -81,31 +81,35 @@ def with_share_removed(
 
 def lower_widths(group: Group, align: int, shares: Sequence[float]) -> list[int]:
     """Aligned widths under the group's own, the nearest to these shares of it; ascending, none twice."""
-    highest = (group.width - 1) // step(group, align) * step(group, align)
-    widths = {min(highest, _aligned(share * group.width, group, align)) for share in shares}
-    return sorted(width for width in widths if width > 0)
+    below = widths_below(group, align)
+    return sorted({_nearest(below, share * group.width) for share in shares}) if below else []
 
 
 def losses(scores: Tensor, group: Group) -> list[float]:
-    """Entry k is the importance lost where each of the group's equal parts loses its k least important channels."""
+    """Entry k is the importance lost where the group loses its k least important units."""
     ascending = _folded(scores, group).double().sort().values
     return [0.0, *ascending.cumsum(0).tolist()]
 
 
 def least(scores: Tensor, group: Group, *, keep: int) -> tuple[int, ...]:
-    """The least important channels, all but ``keep``, the same ones in each of the group's equal parts."""
-    units = group.width // group.period
-    order = _folded(scores, group).argsort(stable=True)[: units - keep // group.period].tolist()
-    return tuple(sorted(part * units + unit for part in range(group.period) for unit in order))
+    """The channels of the least important units, all but ``keep``."""
+    count = (group.width - keep) // group.unit
+    order = _folded(scores, group).argsort(stable=True)[:count].tolist()
+    return tuple(sorted(channel for number in order for channel in group.units[number]))
 
 
 def _folded(scores: Tensor, group: Group) -> Tensor:
-    return scores.view(group.period, group.width // group.period).sum(0)
+    """(units,) sums."""
+    return scores[torch.tensor(group.units)].sum(1)
 
 
 def _aligned(wanted: float, group: Group, align: int) -> int:
-    size = step(group, align)
-    return min(group.width, size * max(1, math.floor(wanted / size + 0.5)))
+    return _nearest([*widths_below(group, align), group.width], wanted)
+
+
+def _nearest(widths: Sequence[int], wanted: float) -> int:
+    """The wider of two that are as near."""
+    return min(widths, key=lambda width: (abs(width - wanted), -width))
 
 
 def _local_widths(

@@ -15,7 +15,7 @@ from nassuite.data.folder import folder_source
 from nassuite.data.official import CIFAR, official_source
 from nassuite.data.preprocess import Preprocess
 from nassuite.data.reading import Reading, read_images
-from nassuite.data.source import SPLITS, Source
+from nassuite.data.source import SPLITS, Source, skipped_words
 from nassuite.data.split import Split, Stream
 from nassuite.data.stratify import stratified_split, stratified_subset
 from nassuite.errors import InputError
@@ -138,10 +138,7 @@ def load_data(
     }
     skipped = tuple(entry for part in read.values() for entry in part.skipped)
     if skipped:
-        named = "; ".join(f"{file}: {reason}" for file, reason in skipped[:5])
-        progress.say(
-            f"skipped {len(skipped)} unreadable files: {named}" + ("; ..." if len(skipped) > 5 else "")
-        )
+        progress.say(skipped_words(skipped, "files"))
     _check_whole(source, read)
     _tell_copies(read, progress)
     mean, std = read["train"].moments(size)

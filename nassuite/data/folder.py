@@ -8,13 +8,12 @@ from statistics import median
 
 import numpy as np
 
-from nassuite.data.preprocess import FORMATS
-from nassuite.data.source import SPLITS, Source, readable
+from nassuite.data.preprocess import EXTENSIONS, FORMATS
+from nassuite.data.source import SPLITS, Source, listed, readable
 from nassuite.data.stratify import stratified_split
 from nassuite.errors import InputError
 from nassuite.progress import Progress
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 FLAT_FRACTION = 0.15  # of DIR/<class>, for val and for test
 TAKEN_FRACTION = 0.1  # of DIR/train, for a split that has no folder
@@ -132,7 +131,7 @@ def _class_names(root: Path, given: dict[str, Classes]) -> list[str]:
     for split, classes in given.items():
         strange = sorted(set(classes) - set(names))
         if strange:
-            raise InputError(f"{root}: {split} has classes that train has not: {_listed(strange)}")
+            raise InputError(f"{root}: {split} has classes that train has not: {listed(strange)}")
     return names
 
 
@@ -140,14 +139,7 @@ def _refuse_small(root: Path, names: list[str], labels: np.ndarray, least: int) 
     counts = np.bincount(labels, minlength=len(names))
     small = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < least]
     if small:
-        raise InputError(
-            f"{root}: too few images to split, at least {least} for each class: {_listed(small)}"
-        )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(readable(name) for name in names[:5]) + more
+        raise InputError(f"{root}: too few images to split, at least {least} for each class: {listed(small)}")
 
 
 def _looked_at(root: Path, images: tuple[str, ...]) -> tuple[int, float]:

@@ -15,8 +15,8 @@ from nassuite.data.augment import Augment
 from nassuite.data.dataset import MEMORY_BYTES
 from nassuite.data.folder import FLAT_FRACTION, TAKEN_FRACTION
 from nassuite.data.pairs import IGNORE, PairReading, Pairs, find_pairs, read_pairs
-from nassuite.data.source import SPLITS
-from nassuite.data.split import Split, share_of
+from nassuite.data.source import SPLITS, skipped_words
+from nassuite.data.split import Split, rows_of_batches, share_of
 from nassuite.data.stratify import stratified_split
 from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
@@ -63,12 +63,7 @@ class MaskSplit(Split):
         """
         if augment is not None and generator is None:
             raise ValueError("augment needs a generator")
-        order = (
-            torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
-        )
-        chunks = list(order.split(batch_size))
-        if drop_last and len(chunks) > 1 and len(chunks[-1]) < batch_size:
-            chunks.pop()
+        chunks = rows_of_batches(len(self), batch_size, generator=generator, drop_last=drop_last)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         for chunk in chunks:
             part = share_of(len(chunk), share)
@@ -144,9 +139,7 @@ def load_masks(
     }
     skipped = tuple(entry for reading in read.values() for entry in reading.skipped)
     if skipped:
-        named = "; ".join(f"{file}: {reason}" for file, reason in skipped[:5])
-        more = "; ..." if len(skipped) > 5 else ""
-        progress.say(f"skipped {len(skipped)} unreadable images or masks: {named}{more}")
+        progress.say(skipped_words(skipped, "images or masks"))
     found = _class_count(read, classes)
     splits = {split: _split(split, reading, found) for split, reading in read.items()}
     _tell_absent(splits["train"], progress)

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from nassuite.data.folder import EXTENSIONS, SPLIT_FOLDERS
-from nassuite.data.preprocess import FORMATS, MAX_PIXELS
+from nassuite.data.folder import SPLIT_FOLDERS
+from nassuite.data.preprocess import EXTENSIONS, FORMATS, MAX_PIXELS
 from nassuite.data.reading import cores
-from nassuite.data.source import readable
+from nassuite.data.source import listed, readable
 from nassuite.errors import InputError
 from nassuite.progress import Progress
 
@@ -70,12 +70,12 @@ def _pairs(root: Path, folder: Path, progress: Progress) -> Pairs:
     if lacking:
         raise InputError(
             f"{len(lacking)} of {len(images)} images in {folder / 'images'} have no mask: "
-            f"{_listed([images[stem] for stem in lacking])}; "
+            f"{listed([images[stem] for stem in lacking])}; "
             f"expected {folder / 'masks' / readable(lacking[0])}{' or '.join(MASK_EXTENSIONS)}"
         )
     over = sorted(set(masks) - set(images))
     if over:
-        named = _listed([masks[stem] for stem in over])
+        named = listed([masks[stem] for stem in over])
         progress.say(f"note: {len(over)} masks have no image and are left out: {named}")
     return [(images[stem], masks[stem]) for stem in sorted(images)]
 
@@ -187,8 +187,3 @@ def _class_numbers(image: Image.Image, mask: Image.Image, pair: tuple[str, str])
 def _fitted(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
     """Scaled until it covers ``size`` (H, W), and cropped to its centre: the same place for image and mask."""
     return np.asarray(ImageOps.fit(image, (size[1], size[0]), method))
-
-
-def _listed(files: list[str]) -> str:
-    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-    return ", ".join(readable(file) for file in files[:5]) + more

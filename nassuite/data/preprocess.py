@@ -26,6 +26,7 @@ RULE = (
 )
 # Importing a plugin registers it, which Pillow otherwise does late: Image.open(formats=) then misses it.
 FORMATS = tuple(plugin.format for plugin in (JpegImageFile, PngImageFile, WebPImageFile, BmpImageFile))
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_PIXELS = 89_478_485  # beyond this Pillow suspects a decompression bomb
 MAX_ASPECT = 100  # a 1 x 60000 strip would be resized to gigabytes before the crop
 

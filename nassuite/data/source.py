@@ -42,4 +42,17 @@ class Source:
 
 
 def readable(name: str) -> str:
+    """A name of a file as text that can be printed, whatever its bytes are."""
     return os.fsencode(name).decode("utf-8", "replace")
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first five of some files or classes, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(readable(name) for name in names[:5]) + more
+
+
+def skipped_words(skipped: Sequence[tuple[str, str]], what: str) -> str:
+    """A line that names the first of those that were left out, (file, reason) each; ``what`` they are."""
+    named = "; ".join(f"{file}: {reason}" for file, reason in skipped[:5])
+    return f"skipped {len(skipped)} unreadable {what}: {named}" + ("; ..." if len(skipped) > 5 else "")

@@ -107,12 +107,7 @@ class Split:
         """
         if augment is not None and generator is None:
             raise ValueError("augment needs a generator")
-        order = (
-            torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
-        )
-        chunks = list(order.split(batch_size))
-        if drop_last and len(chunks) > 1 and len(chunks[-1]) < batch_size:
-            chunks.pop()
+        chunks = rows_of_batches(len(self), batch_size, generator=generator, drop_last=drop_last)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         parts = [share_of(len(chunk), share) for chunk in chunks]
         wanted = [rows[part] for rows, part in zip(chunks, parts, strict=True)]
@@ -131,6 +126,17 @@ class Split:
         if isinstance(held, Tensor):
             return (held[rows.to(held.device)] for rows in chunks)
         return _streamed(held, chunks)
+
+
+def rows_of_batches(
+    count: int, batch_size: int, *, generator: torch.Generator | None, drop_last: bool
+) -> list[Tensor]:
+    """Of each batch of ``count`` images the rows (n,): in order, or as ``generator`` shuffles them."""
+    order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
+    chunks = list(order.split(batch_size))
+    if drop_last and len(chunks) > 1 and len(chunks[-1]) < batch_size:
+        chunks.pop()
+    return chunks
 
 
 def share_of(count: int, share: tuple[int, int]) -> slice:

@@ -143,6 +143,7 @@ def read_graph(path: Path) -> Graph:
 
 
 def graph_cost(graph: Graph) -> GraphCost:
+    """Counted from the graph alone; nothing is measured."""
     operators = tuple(_operator(node, number, graph) for number, node in enumerate(graph.nodes))
     peak_bytes, peak_at = _peak(graph)
     return GraphCost(

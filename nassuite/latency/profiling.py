@@ -34,6 +34,8 @@ TRIM = 0.25
 SUFFIX = re.compile(r"_kernel_time$")
 DECORATIONS = re.compile(r"^fused |(_nchwc|_quant|_token_\d+|/MatMulAddFusion)+$")
 REORDERS = ("ReorderInput", "ReorderOutput")
+WORKING = {*CONVOLUTIONS, *PRODUCTS, "FusedConv", "FusedGemm", "FusedMatMul"}
+"""Kernels that a convolution or a product became, alone or with what was fused to it."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,7 @@ def trace(names: Sequence[str], kinds: Sequence[str], operators: Sequence[Operat
             # Operators that were expanded carry the name of what they were inside a longer one.
             inside = [known for known in by_name if known in name]
             number = by_name[max(inside, key=len)] if inside else None
-        if number is not None and kind in CONVOLUTIONS | PRODUCTS | {
-            "FusedConv": 1,
-            "FusedGemm": 1,
-            "FusedMatMul": 1,
-        }:
+        if number is not None and kind in WORKING:
             number = _main(number, operators, by_output)
         places.append(number)
     return _with_conversions(places, kinds)

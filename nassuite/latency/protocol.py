@@ -174,6 +174,7 @@ def machine() -> dict[str, str]:
 
 
 def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

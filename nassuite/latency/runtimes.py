@@ -24,6 +24,7 @@ OPENVINO_KINDS = {
 
 
 def open_openvino(path: str, settings: dict[str, Any]) -> tuple[list[Any], Any]:
+    """An ONNX file in OpenVINO. Raises RuntimeError where the CPU has not the precision that is asked for."""
     import openvino
 
     precision = settings["precision"]
@@ -66,6 +67,7 @@ def open_openvino(path: str, settings: dict[str, Any]) -> tuple[list[Any], Any]:
 
 
 def open_torch(path: str, settings: dict[str, Any], *, compiled: bool = False) -> tuple[list[Any], Any]:
+    """The network in the folder of a training, in eager mode or ``compiled`` by torch.compile."""
     # The worker starts with nothing of nassuite on its path; last, so that nothing is hidden by it.
     sys.path.append(str(Path(__file__).resolve().parents[2]))
     import torch

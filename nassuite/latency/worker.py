@@ -101,6 +101,7 @@ OPENERS: dict[str, Callable[..., tuple[list[Input], Bind]]] = {
 
 
 def opener(runtime: str) -> Callable[..., tuple[list[Input], Bind]]:
+    """What opens a model in a runtime; all but ONNX Runtime are in runtimes.py beside this file."""
     if runtime in OPENERS:
         return OPENERS[runtime]
     # By its path: the folder is kept off the import path, where its modules could hide others.
@@ -168,6 +169,7 @@ def explained(message: str) -> str:
 
 
 def fail(path: str, message: str) -> NoReturn:
+    """Ends the process with an answer that names the model and what is wrong with it."""
     json.dump({"model": path, "error": message}, sys.stdout)
     sys.exit(1)
 

@@ -61,6 +61,7 @@ class Head(nn.Module):
 
 
 def make(part: Part) -> nn.Module:
+    """The plain module of a part, (N, in_channels, H, W) to its output; the head's are logits (N, num_classes)."""
     spec = part.spec
     if isinstance(spec, BlockSpec):
         return build_block(spec)

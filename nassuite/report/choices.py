@@ -15,6 +15,7 @@ from nassuite.report.content import Evaluation
 from nassuite.report.drawing import FAMILIES
 from nassuite.report.evidence import Choice, ChoiceFacts, Trait
 from nassuite.search.pareto import pareto_front
+from nassuite.spec import SHORT_NAMES
 
 LEAST = 40  # architectures: of fewer, nothing can be said
 FOLDS, SHUFFLES, TREES = 5, 10, 60
@@ -24,13 +25,7 @@ TELLING = 2.0  # standard errors
 _ARCH = re.compile(r"(\d+)px (\d+) ((?:\d+\[[^\]]*\] )+)(\d+)")
 _STAGE = re.compile(r"(\d+)\[([^\]]*)\]")
 _BLOCK = re.compile(r"(s2d|conv|[a-z_]+?)(\d+)?(?:e([\d.]+))?(s)?")
-_SHORT = {
-    "ir": "inverted_residual",
-    "gh": "ghost",
-    "sh": "shuffle",
-    "s2d": "space_to_depth",
-    "conv": "strided_conv",
-}
+_OPERATORS = {short: operator for operator, short in SHORT_NAMES.items()}
 
 Features = dict[str, dict[str, float]]
 """The name of a choice to its numbers: one, or for operators the share of each."""
@@ -84,7 +79,7 @@ def _features(arch: str) -> Features | None:
         known = [block.groups() for block in blocks if block]
         if not known or len(known) < len(blocks):
             return None
-        ops = [_SHORT.get(op, op) for op, *_ in known]
+        ops = [_OPERATORS.get(op, op) for op, *_ in known]
         stage = f"stage {number}"
         row |= {
             f"{stage} width": {"": float(width)},

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nassuite.errors import InputError
-from nassuite.records import SCHEMA_VERSION, read_json, write_bytes, write_json, write_text
+from nassuite.records import SCHEMA_VERSION, read_json
 from nassuite.report.chart import Chart, Mark, Stairs, Style
 from nassuite.report.content import Baseline, ReportContent
-from nassuite.report.figures import pareto_figure
-from nassuite.report.files import RECORDS
+from nassuite.report.files import RECORDS, write_files
 from nassuite.report.scale import broken, positive
 from nassuite.report.words import METRICS, count, duration, interval, milliseconds, percent
 from nassuite.search.pareto import pareto_front
@@ -88,12 +87,9 @@ def read_comparison(folder: Path) -> Comparison:
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     """Writes records.json, report.md, pareto.svg and pareto.png; returns the paths."""
-    write_json(folder / RECORDS, comparison.to_json())
-    svg, png = pareto_figure(_chart(comparison))
-    write_bytes(folder / "pareto.svg", svg)
-    write_bytes(folder / "pareto.png", png)
-    write_text(folder / "report.md", _markdown(comparison))
-    return [folder / name for name in ("report.md", "pareto.svg", "pareto.png", RECORDS)]
+    return write_files(
+        folder, records=comparison.to_json(), chart=_chart(comparison), markdown=_markdown(comparison)
+    )
 
 
 def with_baselines(content: ReportContent, comparison: Comparison) -> ReportContent:

@@ -13,7 +13,7 @@ RECORDS = "records.json"
 
 
 def write_files(
-    folder: Path, *, records: dict[str, Any], chart: Chart, markdown: str, page: str
+    folder: Path, *, records: dict[str, Any], chart: Chart, markdown: str, page: str = ""
 ) -> list[Path]:
     """Writes each whole or not at all: records first, so that a report cut short can be drawn again. Returns the paths."""
     write_json(folder / RECORDS, records)
@@ -21,5 +21,8 @@ def write_files(
     write_bytes(folder / "pareto.svg", svg)
     write_bytes(folder / "pareto.png", png)
     write_text(folder / "report.md", markdown)
-    write_text(folder / "index.html", page)
-    return [folder / name for name in ("index.html", "report.md", "pareto.svg", "pareto.png", RECORDS)]
+    names = ["report.md", "pareto.svg", "pareto.png", RECORDS]
+    if page:
+        write_text(folder / "index.html", page)
+        names.insert(0, "index.html")
+    return [folder / name for name in names]

@@ -14,7 +14,7 @@ from nassuite.search.pareto import pareto_front
 from nassuite.spec import Arch
 
 REACH = 1.03
-"""Architectures predicted to miss the budget by up to 3 % are measured too: the predictor may be wrong."""
+"""Architectures predicted to miss the budget by up to 3 % are evaluated and measured too: the predictor may be wrong."""
 
 HEADROOM = 1.05
 MNAS_EXPONENT = -0.07
@@ -46,6 +46,11 @@ class Finalist:
     exceeds: tuple[str, ...] = ()
 
 
+def in_reach_ms(budget_ms: float, margin: float = 1.0) -> float:
+    """Up to which prediction an architecture may keep the budget; ``margin`` as for ``nominate``."""
+    return budget_ms * REACH if margin == 1.0 else budget_ms / margin
+
+
 def nominate(
     evaluations: Sequence[Evaluation],
     budget_ms: float,
@@ -62,7 +67,7 @@ def nominate(
     MACs, or less of what is minimised. The other half are the most accurate of the rest. With a ``margin`` above 1, predictions have to be that factor under the
     budget.
     """
-    limit_ms = budget_ms * REACH if margin == 1.0 else budget_ms / margin
+    limit_ms = in_reach_ms(budget_ms, margin)
     reachable = [e for e in evaluations if e.latency_ms <= limit_ms]
     if not reachable:
         return sorted(evaluations, key=lambda e: e.latency_ms)[:count]

@@ -92,15 +92,15 @@ def train(
 
     Batches and augmentation of an epoch come from a generator seeded with (seed, epoch), so a training
     that was stopped and goes on from ``checkpoints`` takes the same steps as one that was not. With
-    ``config.ema`` the module is evaluated with its averaged weights, and has them at the end.
+    ``config.ema`` the module is evaluated with its averaged weights, and has them at the end. Raises FloatingPointError
+    where the loss is no finite number.
 
     Each process of a ``team`` takes its share of every batch; the first alone reads and writes ``checkpoints`` and
     calls ``after_epoch``. A training goes on with as many processes as there are, whatever it began with.
     """
     optimiser = make_optimiser(config.optimiser, module.parameters(), weight_decay=config.weight_decay)
     average = WeightAverage(module, config.ema) if config.ema else None
-    per_epoch = steps_per_epoch(config, split)
-    steps = total_steps(config, split)
+    per_epoch, steps = steps_per_epoch(config, split), total_steps(config, split)
     start, log, running = _restore(module, optimiser, average, checkpoints, team)
 
     def save(step: int) -> None:
@@ -115,13 +115,9 @@ def train(
         optimiser.zero_grad()
         with _own_randomness(config.seed, step, device):
             loss = backward(images, labels, step)
-        loss = team.combine(
-            module.parameters(), loss, weight=len(labels) / min(config.batch_size, len(split))
-        )
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"{description}: the loss is {loss} at step {step}; a smaller lr may help"
-            )
+        share = len(labels) / min(config.batch_size, len(split))
+        loss = team.combine(module.parameters(), loss, weight=share)
+        _check_finite(loss, description, step)
         nn.utils.clip_grad_norm_(module.parameters(), config.clip)
         scale_adder_gradients(module)  # sets their norms, whatever they were
         lr = learning_rate(config.schedule, step, steps, config.lr, warmup=config.warmup, log=log)
@@ -141,6 +137,11 @@ def train(
     if average:
         module.load_state_dict(average.averages, strict=False)
     return log
+
+
+def _check_finite(loss: float, description: str, step: int) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"{description}: the loss is {loss} at step {step}; a smaller lr may help")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nassuite.errors import InputError
+from nassuite.errors import InputError, first_line
 from nassuite.zoo.catalogue import ALIASES, NETWORKS, Entry
 from nassuite.zoo.reference import parse_call
 
@@ -105,9 +105,8 @@ def check_size(network: nn.Module, in_chans: int, size: tuple[int, int], name: s
             trial(torch.empty(1, in_chans, *size, device="meta"))
     except RuntimeError as error:
         shape = "x".join(str(side) for side in dict.fromkeys(size))
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"{name} cannot take images of {shape} pixels ({reason}): larger images, or stem_stride=1 for small ones"
+            f"{name} cannot take images of {shape} pixels ({first_line(error)}): larger images, or stem_stride=1 for small ones"
         ) from None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nassuite.errors import InputError
+from nassuite.errors import InputError, first_line
 from nassuite.zoo.converters import Source, natural_order
 from nassuite.zoo.sources import SOURCES
 
@@ -115,7 +115,7 @@ def _safetensors(path: Path) -> Any:
     try:
         found = load_file(path)
     except SafetensorError as error:
-        raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path} is damaged: {first_line(error)}") from None
     return {name: found[name] for name in sorted(found, key=natural_order)}
 
 
@@ -123,8 +123,10 @@ def _unpickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each have their own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: no weights that can be read safely ({reason})") from None
+        # Not in torch's words: they are long, and the first thing that they advise is to trust the file.
+        raise InputError(
+            f"{path}: no weights that can be read safely, expected safetensors or a state dict ({type(error).__name__})"
+        ) from None
 
 
 def _is_state(value: Mapping[Any, Any]) -> bool:

@@ -6,6 +6,7 @@ from torch import nn
 
 from nassuite.compress.importance import group_scores, saliencies
 from nassuite.compress.surgery import Group, Member
+from nassuite.compress.units import even_units
 from nassuite.compress.widths import PruneConfig, widths_at
 
 
@@ -15,7 +16,9 @@ def one_layer(weight):
         layer.weight.copy_(weight)
     model = nn.Sequential(layer)
     channels = tuple(range(len(weight)))
-    return model, Group("0", len(weight), 1, (Member("0", "out", channels, channels),), False)
+    return model, Group(
+        "0", len(weight), even_units(len(weight), 1), (Member("0", "out", channels, channels),), False
+    )
 
 
 def scores_of(model, group, importance, **more):
@@ -52,7 +55,10 @@ def test_hessian_is_half_the_weights_squared_times_the_mean_squared_gradient_per
 def test_isomorphic_classes_lose_the_same_share_each():
     model = nn.Sequential(nn.Conv2d(1, 32, 1), nn.Conv2d(1, 32, 1), nn.Linear(4, 32))
     channels = tuple(range(32))
-    groups = [Group(str(n), 32, 1, (Member(str(n), "out", channels, channels),), False) for n in range(3)]
+    groups = [
+        Group(str(n), 32, even_units(32, 1), (Member(str(n), "out", channels, channels),), False)
+        for n in range(3)
+    ]
     scores = {"0": torch.arange(32.0), "1": 100 + torch.arange(32.0), "2": 1000 + torch.arange(32.0)}
 
     def widths(scope):

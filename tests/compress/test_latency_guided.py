@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from nassuite.compress.latency_guided import SHARES, Table, choose_widths, read, rising, widest_within
 from nassuite.compress.netadapt import candidates
 from nassuite.compress.surgery import Group
+from nassuite.compress.units import even_units
 from nassuite.compress.widths import losses, lower_widths
 
 
 def group(root, width, period=1):
-    return Group(root, width, period, (), False)
+    return Group(root, width, even_units(width, period), (), False)
 
 
 def table(**curves):

@@ -33,7 +33,8 @@ def test_groups_name_their_members_and_the_period_of_grouped_layers(make_network
     assert not failed
     by_root = {group.root: group for group in groups}
     hidden = by_root["blocks.0.expand"]
-    assert (hidden.width, hidden.period, hidden.reaches_output) == (48, 2, False)
+    assert (hidden.width, hidden.unit, hidden.reaches_output) == (48, 2, False)
+    assert hidden.units == tuple((place, place + 24) for place in range(24))
     assert [(m.module, m.side) for m in hidden.members] == [
         ("blocks.0.expand", "out"),
         ("blocks.0.project", "in"),

@@ -32,6 +32,7 @@ def test_a_certificate_is_checked_from_its_samples(model, tmp_path, capsys):
     value = json.loads(certificate.read_text())
     assert code == (0 if value["verdict"] == "pass" else 1)
     assert main(["certify", str(model), "--check", str(certificate)]) == code
+    assert main(["certify", str(model.parent), "--check", str(tmp_path)]) == code
     assert value["verdict"] in capsys.readouterr().out
     value["verdict"] = "fail"
     certificate.write_text(json.dumps(value))

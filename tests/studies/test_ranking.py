@@ -71,7 +71,7 @@ def test_from_an_audit_to_the_report(audited, here, tmp_path, monkeypatch):
     report = (tmp_path / "out" / "report.md").read_text()
     assert "of the 3 aims" in report
     assert "| within |" in report
-    assert (tmp_path / "out" / "inherited.svg").is_file()
+    assert (tmp_path / "out" / "inherited.png").is_file()
 
     # What is done is not done again, by a call that has the ground truth from its file.
     def unused(*_, **__):

@@ -10,7 +10,7 @@ from nassuite.zoo.create import check_size, parse_model
 
 QUICK = {
     "lenet5": (32, 0.5),
-    "resnet20_cifar": (32, 0.4),
+    "resnet20_cifar": (32, 0.9),
     "mobilenet_v2(width_mult=0.25)": (64, 0.5),
     "squeezenet1_1": (64, 0.9),
     "shufflenet_v2(width_mult=0.5)": (64, 0.2),
