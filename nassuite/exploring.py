@@ -86,6 +86,7 @@ def study_facts(flow: Flow) -> dict[str, str]:
         "data": flow.data.digest,
         "supernet": sha256_file(flow.run.supernet),
         "latencies": sha256_file(flow.run.samples),
+        "pace": f"{flow.pace:.6g}",
     }
 
 
@@ -156,7 +157,6 @@ def search_here(flow: Flow, study: optuna.Study) -> int:
     """Evaluates in this process until the study's trials are done; how many were this process's own."""
     settings = flow.settings
     assert settings.trials is not None
-    assert settings.sampler is not None
     own = 0
 
     def accuracy(arch: Arch) -> float:

@@ -86,9 +86,9 @@ class Settings:
         None, "search only what keeps the budget with this probability by prediction (default: as predicted)"
     )
     trials: int | None = option(None, "distinct architectures evaluated by the search (default: 72)")
-    sampler: str | None = option(
-        None,
-        "Optuna sampler; guided is this suite's own (default: guided, or nsga2 with --minimise)",
+    sampler: str = option(
+        "guided",
+        "Optuna sampler; guided is this suite's own",
         choices=("guided", "nsga2", "tpe", "gp", "random"),
     )
     workers: int = option(1, "processes that search together")
@@ -139,7 +139,6 @@ class Settings:
             size=size,
             device=device,
             space=self.space or _space_for(images, size),
-            sampler=self.sampler or ("nsga2" if self.minimise else "guided"),
             batch_size=self.batch_size or _between(32, images / 32 // 16 * 16, 128),
         )
         if self.time_limit is not None:
