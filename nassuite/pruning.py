@@ -79,7 +79,8 @@ def prune_model(
     and where the target cannot be reached; nothing is left behind then.
     """
     run = RunDirectory(out)
-    settings, facts = begun(out / "prune.toml", settings, "pruning", kind=PruneSettings, resume=resume)
+    given = begun(out / "prune.toml", settings, "pruning", kind=PruneSettings, resume=resume)
+    settings, facts = given
     if not resume:
         facts["command"] = shlex.join(command) if command else "prune_model(...)"
         settings, facts["align"] = resolved(settings, progress)

@@ -67,7 +67,8 @@ def sensitivity(
     """
     run = RunDirectory(out)
     path = out / "sensitivity.toml"
-    settings, facts = begun(path, settings, "sensitivity analysis", kind=SensitivitySettings, resume=resume)
+    given = begun(path, settings, "sensitivity analysis", kind=SensitivitySettings, resume=resume)
+    settings, facts = given
     if not resume:
         facts["command"] = shlex.join(command) if command else "sensitivity(...)"
         whole, _ = resolved(PruneSettings(**dataclasses.asdict(settings), ratio=0.5), progress)

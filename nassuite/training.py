@@ -54,7 +54,8 @@ def train_model(
     settings. Raises InputError for anything wrong with the input.
     """
     run = RunDirectory(out)
-    settings, noted = begun(out / "train.toml", settings, "training", kind=TrainSettings, resume=resume)
+    given = begun(out / "train.toml", settings, "training", kind=TrainSettings, resume=resume)
+    settings, noted = given
     if not resume:
         noted = {"command": shlex.join(command) if command else "train_model(...)", **(facts or {})}
     prepare = prepare_segmentation if settings.data.startswith(MASKS) else prepare_classifier
