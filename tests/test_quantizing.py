@@ -13,11 +13,15 @@ from deterministic_meter import deterministic_meter
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_runs import InterruptingProgress, Interruption
+from torch import nn
 
 from nassuite import int8_candidates, quantizing
+from nassuite.blocks.layers import ConvBN
 from nassuite.cli import main
 from nassuite.compress.quantize import QuantizeConfig, keep_sensitive, quantizer, sensitivities
 from nassuite.errors import InputError
+from nassuite.models import Description, save_model
+from nassuite.nn.network import Normalised
 from nassuite.onnx_export import export_onnx, run_onnx
 from nassuite.quantizing import Variant, choose, quantize
 from nassuite.train_settings import TrainSettings
@@ -29,12 +33,17 @@ TRAINING = TrainSettings(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield train_model(TRAINING, out=tmp_path_factory.mktemp("trained") / "run").folder
+    yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train_model(TRAINING, out=tmp_path_factory.mktemp("trained") / "run").folder
 
 
 def int8_is_twice_as_fast(paths, target, **settings):
@@ -127,14 +136,33 @@ def losing():
 FEW = {"finetune_epochs": 2, "batch_size": 32, "calibration_images": 32}
 
 
+def few_layers(num_classes, in_chans):
+    return nn.Sequential(
+        ConvBN(in_chans, 8, 3, stride=2, act="relu"), ConvBN(8, 8, 3, groups=8, act="relu"), ConvBN(8, 16, 1),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes),
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
-def whole(trained, tmp_path_factory):
+def untrained(tmp_path_factory):
+    """The folder of a training, but for the training, of a network that is soon quantised."""
+    folder, name = tmp_path_factory.mktemp("untrained"), f"{__name__}:few_layers"
+    torch.manual_seed(0)
+    model = Normalised(few_layers(10, 1), (0.3,), (0.3,))
+    labels = tuple(map(str, range(10)))
+    images = {"name": "digits", "seed": 0, "train_images": 256}
+    save_model(folder, model, Description(name, 10, 1, 16, (0.3,), (0.3,), labels, trained_on=images))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(untrained, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     with losing():
-        return quantize(trained, out=out, meter=int8_is_twice_as_fast, **FEW)
+        return quantize(untrained, out=out, meter=int8_is_twice_as_fast, **FEW)
 
 
-def test_too_great_a_loss_brings_a_mixed_variant(whole, trained, tmp_path):
+def test_too_great_a_loss_brings_a_mixed_variant(whole, untrained, tmp_path):
     found = whole
     assert [variant.name for variant in found.variants] == ["fp32", "u8s8", "u8s8-mixed", "u8s8-tuned"]
     static, tuned = (onnx.load(found.folder / f"model.u8s8{kind}.onnx") for kind in ("", "-tuned"))
@@ -143,13 +171,13 @@ def test_too_great_a_loss_brings_a_mixed_variant(whole, trained, tmp_path):
     assert tuned.ByteSize() == pytest.approx(static.ByteSize(), rel=0.01)
     with losing():
         flags = {**FEW, "finetune_epochs": 0}
-        untuned = quantize(trained, out=tmp_path / "untuned", meter=int8_is_twice_as_fast, **flags)
+        untuned = quantize(untrained, out=tmp_path / "untuned", meter=int8_is_twice_as_fast, **flags)
     assert [variant.name for variant in untuned.variants] == ["fp32", "u8s8", "u8s8-mixed"]
     assert len(found.variants[2].kept) == 2
     assert found.chosen == "fp32"  # nothing keeps the accuracy
 
 
-def test_an_interrupted_quantisation_goes_on_to_the_same_end(whole, trained, tmp_path, capsys):
+def test_an_interrupted_quantisation_goes_on_to_the_same_end(whole, untrained, tmp_path, capsys):
     """Stopped while layers are looked for, in the fine-tuning, and while the files are measured."""
     out, asked = tmp_path / "run", []
     original = int8_candidates.keep_sensitive
@@ -166,7 +194,7 @@ def test_an_interrupted_quantisation_goes_on_to_the_same_end(whole, trained, tmp
     with losing() as patch:
         patch.setattr(int8_candidates, "keep_sensitive", stopped_once)
         with pytest.raises(Interruption):
-            quantize(trained, out=out, meter=interrupted, **FEW)
+            quantize(untrained, out=out, meter=interrupted, **FEW)
         # In the second epoch: the first one's checkpoint is there.
         progress = InterruptingProgress({"fine-tuning in int8": 11})
         with pytest.raises(Interruption):
@@ -189,7 +217,7 @@ def test_an_interrupted_quantisation_goes_on_to_the_same_end(whole, trained, tmp
     # Finished, it is told again and not touched; it is not begun anew either.
     assert quantize(out=out, resume=True, meter=interrupted) == again
     with pytest.raises(InputError, match=f"is a quantisation: continue it with --resume {out}"):
-        quantize(trained, out=out, meter=interrupted)
+        quantize(untrained, out=out, meter=interrupted)
 
 
 def test_signed_activations_have_signed_zero_points(trained):

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from pathlib import Path
@@ -55,13 +56,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     records.write_json(path, {"old": 1})
 
     def fail(*_: object) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match="disk full") as raised:
         records.write_json(path, {"new": 2})
+    assert raised.value.filename == str(path)
+    with pytest.raises(OSError, match="disk full") as raised:
+        records.append_jsonl(tmp_path / "lines.jsonl", {"new": 2})
+    assert raised.value.filename == str(tmp_path / "lines.jsonl")
     assert records.read_json(path) == {"old": 1}
-    assert os.listdir(tmp_path) == ["value.json"]
+    assert sorted(os.listdir(tmp_path)) == ["lines.jsonl", "value.json"]
 
 
 def test_what_is_no_json_is_refused_before_the_file_is_touched(tmp_path):
