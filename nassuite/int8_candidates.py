@@ -134,7 +134,7 @@ def _candidate(work: Work, name: str, make: Callable[[], Made | None]) -> Candid
         made = make()
         if made is None:
             return None
-        row = {"val": made.val, "calibration": made.calibration, "kept": list(made.kept)}
+        row: dict[str, Any] = {"val": made.val, "calibration": made.calibration, "kept": list(made.kept)}
         write_bytes(Candidate(work.folder, name, **row).path, made.content)
         return row
 
