@@ -134,9 +134,8 @@ def _candidate(work: Work, name: str, make: Callable[[], Made | None]) -> Candid
         made = make()
         if made is None:
             return None
-        row: dict[str, Any] = {"val": made.val, "calibration": made.calibration, "kept": list(made.kept)}
-        write_bytes(Candidate(work.folder, name, **row).path, made.content)
-        return row
+        write_bytes(Candidate(work.folder, name, made.val).path, made.content)
+        return {"val": made.val, "calibration": made.calibration, "kept": list(made.kept)}
 
     row = work.remember(name, make_row)
     if row is None:

@@ -14,6 +14,7 @@ QUICK = {
     "mobilenet_v2(width_mult=0.25)": (64, 0.5),
     "squeezenet1_1": (64, 0.9),
     "shufflenet_v2(width_mult=0.5)": (64, 0.2),
+    "shufflenet_v1(groups=3)": (64, 0.3),
 }
 """Small forms of the families, the images' size, and the least share of the channels that must be prunable."""
 SIZES = (64, 96, 128, 224, 299, 512)
