@@ -43,7 +43,7 @@ def _shown(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _lines(truth: Truth, record: dict[str, Any]) -> Iterator[str]:
     facts, results = truth.facts, record["results"]
-    yield f"# How well a supernet ranks, on `{facts['space']}`"
+    yield f"# How well a supernet ranks, on `{Path(facts['space']).stem}`"
     yield ""
     yield from _verdict(record)
     yield ""
@@ -177,10 +177,10 @@ def _equal_epochs(record: dict[str, Any]) -> Iterator[str]:
 def _tried(record: dict[str, Any]) -> Iterator[str]:
     yield from ["## What was expected of each", ""]
     for entry in record["ablations"]:
-        yield f"- {entry['name']}: {entry['why']}"
+        yield f"- `{entry['name']}`: {entry['why']}"
     left = [name for name in ABLATIONS if name not in {entry["name"] for entry in record["ablations"]}]
     if left:
-        yield f"- Not run: {', '.join(left)}"
+        yield "- Not run: " + ", ".join(f"`{name}`" for name in left)
     yield (
         "- Batch norms are separate for every operator of every layer in any case: each is a slot of the supernet, and its "
         "statistics are those of one architecture."
