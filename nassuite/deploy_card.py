@@ -122,5 +122,5 @@ def _certificate_lines(card: dict[str, Any]) -> list[str]:
         "",
         f"**{found['verdict']}**: p{found['percentile']} {found['percentile_ms']:.3g} ms against {card['budget_ms']:g} ms. Of "
         f"{found['samples']} single inferences {found['over']} took longer than the budget; {found['allowed']} may at "
-        f"{found['confidence']:.0%} confidence. `nassuite certify --check certificate.json` counts again.",
+        f"{100 * found['confidence']:g} % confidence. `nassuite certify --check certificate.json` counts again.",
     ]

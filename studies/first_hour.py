@@ -77,6 +77,9 @@ def timed(step: Step, folder: Path, *, path: str = "") -> Timing:
     variables = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
     variables |= {"PATH": path, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)} | dict(step.variables)
     ends = [os.pipe() if step.piped else _terminal(step.columns) for _ in range(2)]
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background ignores it, and so would the command
     started = time.monotonic()
     process = subprocess.Popen(
         step.command, cwd=folder, env=variables, stdout=ends[0][1], stderr=ends[1][1], stdin=subprocess.DEVNULL,
@@ -319,9 +322,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for step, path in planned:
         timings.append(timed(step, work, path=path))
         print(f"{timings[-1].seconds:8.1f} s  {step.shown}  {'; '.join(timings[-1].problems)}", flush=True)
+    repeated = [f"--{name}" for name in ("make", "small") if getattr(given, name)]
+    repeated += ["--images", "folder:DIR"] if given.images else []
     record = {
         "schema_version": SCHEMA_VERSION,
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", "studies/first_hour.py", *repeated]),
         "remarks": given.remark,
         "timings": [asdict(timing) for timing in timings],
         "environment": environment(),

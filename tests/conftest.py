@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tiny_runs import TinyRun
-from hypothesis import settings
 
 settings.register_profile("no times", deadline=None)
 settings.load_profile("no times")
@@ -24,6 +25,15 @@ def _one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Journals sync every line. A process that is killed loses nothing that the system has; no test cuts the power."""
+    sync = os.fsync
+    os.fsync = lambda handle: None
+    yield
+    os.fsync = sync
 
 
 @pytest.fixture(scope="session")

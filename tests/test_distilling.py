@@ -15,7 +15,7 @@ from nassuite.train_settings import TrainSettings
 from nassuite.training import train_model
 
 SMALL = {"data": "digits", "size": 16, "train_images": 96, "batch_size": 32, "seed": 3, "device": "cpu"}
-STUDENT = "mobilenet_v2(width_mult=0.1)"
+STUDENT = "small_networks:plain"
 
 
 @pytest.fixture(autouse=True, scope="module")

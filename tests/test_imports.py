@@ -56,7 +56,7 @@ LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 HEAVY = ("torch", "sklearn", "matplotlib", "onnxruntime", "onnx", "optuna", "torch_pruning", "PIL", "scipy")
 WITHOUT_TORCH = (
     "spec", "space", "space_file", "records", "settings", "time_shares", "latency.target", "latency.certificate",
-    "search.driver", "search.finalists", "report.content", "run_directory",
+    "search.driver", "search.finalists", "report.content", "run_directory", "predicting", "cli.export",
 )  # fmt: skip
 
 MODULES = sorted(

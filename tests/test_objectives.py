@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 from deterministic_meter import deterministic_meter
@@ -9,6 +10,7 @@ from test_limits import flow_of
 from tiny_runs import TIGHT_MS, settings
 
 from nassuite import deploy
+from nassuite.compress.quantize import QuantizeConfig
 from nassuite.errors import InputError
 from nassuite.exploring import explore
 from nassuite.progress import SILENT
@@ -18,14 +20,23 @@ from nassuite.stages import measure_finalists
 from nassuite.study import search
 
 
+def not_quantised(path, out, calibration, *, score):
+    """In place of ``quantize_best``, which other tests are about: three winners would take most of the time in it."""
+    shutil.copyfile(path, out)
+    config = QuantizeConfig()
+    return config, {config: score(out.read_bytes())}
+
+
 @pytest.fixture(scope="module")
 def whole_front(tiny_run, tmp_path_factory):
     """A finished run without a budget, on another's supernet."""
     wanted = dataclasses.replace(settings(tiny_run.folder, objective="pareto"), finetune_epochs=1)
-    return search(
-        wanted, out=tmp_path_factory.mktemp("pareto") / "run", reuse=tiny_run.run,
-        meter=deterministic_meter, progress=SILENT,
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deploy, "quantize_best", not_quantised)
+        return search(
+            wanted, out=tmp_path_factory.mktemp("pareto") / "run", reuse=tiny_run.run,
+            meter=deterministic_meter, progress=SILENT,
+        )  # fmt: skip
 
 
 def test_without_a_budget_the_ends_of_the_front_and_its_knee_are_deployed(whole_front):

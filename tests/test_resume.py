@@ -153,7 +153,7 @@ def test_lines_that_a_full_disk_cut_short_do_no_harm(tiny_run, tmp_path):
     for name in ("search.journal", "latency/samples.jsonl", "stages.jsonl"):
         with open(run / name, "ab") as file:
             file.write(b'{"half a li')
-    for name in ("deploy", "report", "finalists.json"):
+    for name in ("deploy/0.08ms", "report", "finalists.json"):
         path = run / name
         path.unlink() if path.is_file() else shutil.rmtree(path)
     for _ in range(2):

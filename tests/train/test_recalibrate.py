@@ -39,9 +39,9 @@ def test_shared_weights_are_left_untouched(supernet, seed):
 
 
 def test_results_do_not_depend_on_the_order_of_evaluation(supernet):
-    archs = [arch_of(SIX, seed) for seed in range(8)]
+    archs = [arch_of(SIX, seed) for seed in range(5)]
     first = {arch: logits_of(supernet, arch) for arch in archs}
-    for seed in range(3):
+    for seed in range(2):
         order = archs * 2
         random.Random(seed).shuffle(order)
         for arch in order:
