@@ -16,16 +16,11 @@ from nassuite.records import write_bytes, write_text
 from nassuite.report.figures import drawn
 
 
-def write(truth: Truth, record: dict[str, Any], folder: Path) -> list[Path]:
-    """Returns the paths."""
-    paths = [folder / "report.md"]
+def write(truth: Truth, record: dict[str, Any], folder: Path) -> None:
     shown = _shown(record)
     if shown:
-        _, png = _figure(truth, record, shown)
-        write_bytes(folder / "inherited.png", png)
-        paths.append(folder / "inherited.png")
-    write_text(paths[0], "\n".join(_lines(truth, record)) + "\n")
-    return paths
+        write_bytes(folder / "inherited.png", _figure(truth, record, shown))
+    write_text(folder / "report.md", "\n".join(_lines(truth, record)) + "\n")
 
 
 def _shown(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -200,15 +195,15 @@ def _range(values: Any) -> str:
 # --- figure -----------------------------------------------------------------------------------------
 
 
-def _figure(truth: Truth, record: dict[str, Any], shown: list[dict[str, Any]]) -> tuple[bytes, bytes]:
-    """(SVG, PNG): a panel for each of the rows that are shown."""
+def _figure(truth: Truth, record: dict[str, Any], shown: list[dict[str, Any]]) -> bytes:
+    """PNG: a panel for each of the rows that are shown."""
 
     def draw(figure: Any) -> None:
         panels = figure.subplots(1, len(shown), squeeze=False)[0]
         for axes, row in zip(panels, shown, strict=True):
             _draw(axes, truth, record, row)
 
-    return drawn(draw, inches=(4.5 * len(shown), 3.8))
+    return drawn(draw, inches=(4.5 * len(shown), 3.8))[1]
 
 
 def _draw(axes: Any, truth: Truth, record: dict[str, Any], row: dict[str, Any]) -> None:
