@@ -44,7 +44,7 @@ def arguments(tmp_path, *more):
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
     """Intervals are not what is tested here."""
-    monkeypatch.setattr("nassuite.search.ranking.BOOTSTRAP_DRAWS", 40)
+    monkeypatch.setattr(sys.modules["nassuite.search.ranking"], "BOOTSTRAP_DRAWS", 40)
 
 
 @pytest.fixture
