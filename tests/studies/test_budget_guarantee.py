@@ -1,8 +1,6 @@
 """The study of budgets on a meter that knows no time."""
 
-import sys
-from pathlib import Path
-
+import budget_guarantee as study
 import numpy as np
 import pytest
 from deterministic_meter import deterministic_meter
@@ -12,10 +10,6 @@ from nassuite.errors import InputError
 from nassuite.latency.certificate import certify
 from nassuite.latency.target import Target
 from nassuite.records import read_json, write_json
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies"))
-
-import budget_guarantee as study
 
 
 def test_budgets_are_spread_in_equal_ratios_within_the_space():

@@ -1,15 +1,11 @@
 """The study of the first hour: what it times is what a user sees, and its commands are ones that there are."""
 
 import sys
-from pathlib import Path
 
+import first_hour as study
 from PIL import Image
 
 from nassuite.cli import make_parser
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies"))
-
-import first_hour as study
 
 WAITS = """
 import sys, time

@@ -2,10 +2,10 @@
 
 import json
 import random
-import sys
-from pathlib import Path
 
+import latency_predictor
 import numpy as np
+import predictor_analysis as analysis
 import pytest
 
 from nassuite.errors import InputError
@@ -17,12 +17,6 @@ from nassuite.latency.meter import Measurement
 from nassuite.records import read_json, read_jsonl
 from nassuite.space_file import load_space
 from nassuite.spec import Arch
-
-STUDIES = Path(__file__).resolve().parents[2] / "studies"
-sys.path.insert(0, str(STUDIES))
-
-import latency_predictor  # noqa: E402
-import predictor_analysis as analysis  # noqa: E402
 
 TINY = load_space("tiny")
 

@@ -1,22 +1,16 @@
 """The studies of pruning on a meter that knows no time."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
+import pruning_accuracy as accuracy
+import pruning_speed as speed
 import pytest
 import torch
 from deterministic_meter import deterministic_meter
 from small_networks import plain
+from torch_pruning_baseline import torch_pruned
 
 from nassuite.latency.cost import cost
 from nassuite.records import read_json
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies"))
-
-import pruning_accuracy as accuracy
-import pruning_speed as speed
-from torch_pruning_baseline import torch_pruned
 
 SHAPE = (1, 32, 32)
 

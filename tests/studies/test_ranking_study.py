@@ -1,11 +1,15 @@
 """The study of rankings, on an audit of a tiny run; and its numbers by hand."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import ranking as study
+import ranking_analysis as analysis
+import ranking_supernet
 import torch
+from ranking_ablations import ABLATIONS, DEFAULT, Ablation, chosen
+from ranking_truth import read_truth
 from torch import nn
 from torch.nn import functional as F
 
@@ -13,14 +17,6 @@ from nassuite.audit_settings import AuditSettings
 from nassuite.auditing import audit
 from nassuite.errors import InputError
 from nassuite.records import read_json, read_jsonl
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies"))
-
-import ranking as study
-import ranking_analysis as analysis
-import ranking_supernet
-from ranking_ablations import ABLATIONS, DEFAULT, Ablation, chosen
-from ranking_truth import read_truth
 
 TWO = [DEFAULT, "within"]
 

@@ -1,8 +1,7 @@
 """The studies of teachers and of int8, on small networks and a meter that knows no time."""
 
-import sys
-from pathlib import Path
-
+import distillation
+import int8
 import pytest
 from deterministic_meter import deterministic_meter
 
@@ -10,11 +9,6 @@ from nassuite.errors import InputError
 from nassuite.records import read_json
 from nassuite.train_settings import TrainSettings
 from nassuite.training import train_model
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies"))
-
-import distillation
-import int8
 
 STUDENT = "mobilenet_v1(width_mult=0.25)"
 

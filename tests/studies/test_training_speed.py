@@ -1,20 +1,14 @@
 """The study of the supernet's step: what is compared is the same work."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+import training_speed as study
 from small_spaces import SIX
 
 from nassuite.nn.network import Interface
 from nassuite.nn.supernet import Supernet
 from nassuite.records import read_json
 from nassuite.train.optimiser import MaskedSGD
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies"))
-
-import training_speed as study
 
 
 def test_a_step_of_one_architecture_moves_the_supernet_as_it_moves_the_module():
