@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= --budget-ms 20
 
-.PHONY: search test test-oldest test-slow check lint types docs clean
+.PHONY: search test test-oldest test-slow coverage check lint types docs clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -27,6 +27,10 @@ test-oldest: .venv-oldest/.installed
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[dev]'
 	touch $@
+
+# Lines of the package that the quick tests run.
+coverage: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --cov=nassuite --cov-report=term-missing:skip-covered
 
 test-slow: .venv/.installed
 	$(BIN)/python -m pytest -m slow
