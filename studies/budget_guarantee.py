@@ -38,6 +38,7 @@ from nassuite.latency.kernels import layers
 from nassuite.latency.meter import Measurement, Meter, measure, normalised_ms
 from nassuite.latency.target import Target
 from nassuite.metrics import binomial_interval
+from nassuite.nominating import measure_finalists
 from nassuite.progress import Progress
 from nassuite.records import (
     SCHEMA_VERSION,
@@ -56,7 +57,7 @@ from nassuite.search.driver import Objective, SearchConfig, drop_torn_line, run_
 from nassuite.search.finalists import in_reach_ms
 from nassuite.settings import Settings
 from nassuite.spec import Arch
-from nassuite.stages import calibrate, follow_pace, measure_finalists
+from nassuite.stages import calibrate
 
 TOLERANCE = 0.02
 LEAST_KEPT = 0.95
@@ -180,7 +181,6 @@ def budgets_between(latencies: Sequence[float], count: int) -> list[float]:
 
 def search_one(flow: Flow, budget: float) -> None:
     """The search's own stages, with a stand-in for accuracy; the winner's file and figures are written."""
-    follow_pace(flow)
     drop_torn_line(flow.run.journal)
     sweep(flow.study)
     settings = flow.settings
