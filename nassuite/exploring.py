@@ -36,7 +36,7 @@ from nassuite.search.driver import (
 from nassuite.search.finalists import in_reach_ms
 from nassuite.search.storage import begin_study, join_study, open_storage, reachable
 from nassuite.spec import Arch
-from nassuite.stages import SEARCH_VAL_IMAGES, accuracy_of, follow_pace
+from nassuite.stages import SEARCH_VAL_IMAGES, accuracy_of
 from nassuite.storage_url import without_password
 from nassuite.time_shares import LEAST
 
@@ -50,7 +50,6 @@ def explore(flow: Flow) -> None:
     """The Optuna study, in this process or in several that share it."""
     if flow.search_seconds is not None and "search" in flow.run.stages_done():
         return  # it may have ended by time, with fewer trials than were planned
-    follow_pace(flow)
     if flow.settings.storage is not None:
         _explore_in_storage(flow, flow.settings.storage)
         return
@@ -86,7 +85,6 @@ def study_facts(flow: Flow) -> dict[str, str]:
         "data": flow.data.digest,
         "supernet": sha256_file(flow.run.supernet),
         "latencies": sha256_file(flow.run.samples),
-        "pace": f"{flow.pace:.6g}",
     }
 
 
@@ -153,10 +151,27 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def search_here(flow: Flow, study: optuna.Study) -> int:
-    """Evaluates in this process until the study's trials are done; how many were this process's own."""
+def search_further(flow: Flow, limits_ms: Mapping[float, float]) -> None:
+    """A third more trials, up to other predictions than the budgets are: ``limits_ms`` by budget."""
+    assert flow.settings.trials is not None
+    more = -(-flow.settings.trials // 3)
+    said = ", ".join(f"{budget:g} ms as {limit:.3g} ms" for budget, limit in limits_ms.items())
+    flow.progress.say(f"predictions were off: the search goes on for {more} trials, taking {said}")
+    limits = tuple(in_reach_ms(limit, flow.margin) for limit in limits_ms.values())
+    search_here(flow, flow.study, trials=flow.settings.trials + more, limits_ms=limits)
+    flow.__dict__.pop("evaluated", None)  # read again, with the new ones
+
+
+def search_here(
+    flow: Flow, study: optuna.Study, *, trials: int | None = None, limits_ms: Sequence[float] | None = None
+) -> int:
+    """Evaluates in this process until the study's trials are done; how many were this process's own.
+
+    ``trials`` and the limits of the predictions are those of the settings, if they are not given.
+    """
     settings = flow.settings
-    assert settings.trials is not None
+    trials = settings.trials if trials is None else trials
+    assert trials is not None
     own = 0
 
     def accuracy(arch: Arch) -> float:
@@ -168,8 +183,9 @@ def search_here(flow: Flow, study: optuna.Study) -> int:
     objective = Objective(
         accuracy, flow.predict_ms, flow.excess, cost=flow.minimised if settings.minimise else None
     )
-    budgets = tuple(in_reach_ms(budget, flow.margin) for budget in flow.hard_budgets)
-    config = SearchConfig(settings.trials, budgets, settings.sampler, settings.seed, flow.least)
+    if limits_ms is None:
+        limits_ms = [in_reach_ms(budget, flow.margin) for budget in flow.hard_budgets]
+    config = SearchConfig(trials, tuple(limits_ms), settings.sampler, settings.seed, flow.least)
     run_trials(study, flow.space, objective, config, flow.progress, over=_time_is_up(flow, study))
     return own
 

@@ -31,7 +31,7 @@ from nassuite.nn.supernet import Supernet
 from nassuite.onnx_export import export_arch
 from nassuite.progress import Progress
 from nassuite.report.comparison import read_comparison
-from nassuite.run_directory import FileCheckpoints, RunDirectory, read_lines, read_record
+from nassuite.run_directory import FileCheckpoints, RunDirectory, read_lines
 from nassuite.search.driver import Evaluation, evaluations, open_study
 from nassuite.search.smallest import smallest
 from nassuite.settings import LIMITS, Settings, flag
@@ -189,12 +189,7 @@ class Flow:
                 )
 
     def predict_ms(self, arch: Arch) -> float:
-        return self.pace * float(self.predictor.predict(features(arch, self.data.in_chans)[None])[0])
-
-    @cached_property
-    def pace(self) -> float:
-        """How much longer everything took as the search began than when the samples were measured."""
-        return float(read_record(self.run.pace, "pace")["pace"]) if self.run.pace.exists() else 1.0
+        return float(self.predictor.predict(features(arch, self.data.in_chans)[None])[0])
 
     @property
     def margin(self) -> float:
@@ -222,7 +217,7 @@ class Flow:
         return self.settings.budget_ms if self.settings.objective == "budget" else ()
 
     def notes(self) -> list[str]:
-        return budget_notes(self.hard_budgets, [self.pace * ms for ms in normalised_ms(self.samples)])
+        return budget_notes(self.hard_budgets, normalised_ms(self.samples))
 
 
 def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter: Meter = measure) -> Flow:

@@ -19,10 +19,12 @@ from nassuite.report.comparison import read_comparison, with_baselines
 from nassuite.run_directory import FileCheckpoints, read_record
 from nassuite.search.finalists import within_noise
 from nassuite.spec import Arch
-from nassuite.stages import PACE_SAID
 from nassuite.summary import Inputs, report_content
 from nassuite.train.distill import SoftLabels
 from nassuite.train.recalibrate import predict, recalibrated
+
+SAID = 1.05
+"""A machine that takes so many times as long as before has changed its speed."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _percentile(flow: Flow) -> str:
 def _change_of_pace(winner: dict[str, Any], variant: dict[str, Any]) -> str:
     """What the machine has to do with it: both were measured beside the same reference network."""
     pace = variant["reference_ms"] / winner.get("reference_ms", variant["reference_ms"])
-    if pace < PACE_SAID:
+    if pace < SAID:
         return ""
     return f"; but this machine now takes {pace:.2f} times as long for anything as when the winner was chosen"
 

@@ -59,11 +59,6 @@ class RunDirectory:
         return self.root / "search.journal"
 
     @property
-    def pace(self) -> Path:
-        """How much longer the search's machine took, as it began, than when it was calibrated."""
-        return self.root / "latency" / "pace.json"
-
-    @property
     def finalists(self) -> Path:
         return self.root / "finalists.json"
 

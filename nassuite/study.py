@@ -24,13 +24,14 @@ from nassuite.exploring import explore, search_seconds
 from nassuite.flow import Flow, prepare
 from nassuite.hand_over import BudgetResult, deploy_budgets, draw
 from nassuite.latency.meter import Meter, measure
+from nassuite.nominating import measure_finalists
 from nassuite.pacing import fit_to_limit, settle_fine_tuning
 from nassuite.progress import Progress
 from nassuite.records import environment, write_bytes
 from nassuite.run_directory import RunDirectory
 from nassuite.search.storage import open_storage
 from nassuite.settings import Settings, check_budgets
-from nassuite.stages import calibrate, measure_finalists, train_shared_weights
+from nassuite.stages import calibrate, train_shared_weights
 from nassuite.starting import check_initial, start_from, trained_supernet
 from nassuite.storage_url import without_password
 

@@ -43,6 +43,7 @@ ORDER = [
     {"flow"},
     {"stages", "refining"},
     {"exploring", "hand_over", "auditing", "starting", "pacing"},
+    {"nominating"},
     {"study", "joining"},
     {"supernet_training"},
     {"terminal"},

@@ -12,17 +12,17 @@ from nassuite.exploring import explore
 from nassuite.flow import Flow, prepare
 from nassuite.hand_over import deploy_budget
 from nassuite.latency.footprint import predicted
+from nassuite.nominating import measure_finalists
 from nassuite.progress import SILENT
 from nassuite.run_directory import RunDirectory
 from nassuite.spec import Arch
-from nassuite.stages import measure_finalists
 from nassuite.study import search
 
 
 def flow_of(tiny_run, folder, *budgets, **changes) -> Flow:
     """Of a run that has its supernet and its latencies."""
     for name in ("supernet", "latency"):
-        shutil.copytree(tiny_run.run / name, folder / name, ignore=shutil.ignore_patterns("pace.json"))
+        shutil.copytree(tiny_run.run / name, folder / name)
     wanted = settings(tiny_run.folder, *budgets, **changes)
     return prepare(RunDirectory(folder), wanted, progress=SILENT, meter=deterministic_meter)
 

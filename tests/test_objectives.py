@@ -13,10 +13,10 @@ from nassuite import deploy
 from nassuite.compress.quantize import QuantizeConfig
 from nassuite.errors import InputError
 from nassuite.exploring import explore
+from nassuite.nominating import measure_finalists
 from nassuite.progress import SILENT
 from nassuite.run_directory import STAGES, RunDirectory
 from nassuite.search.finalists import front, reward
-from nassuite.stages import measure_finalists
 from nassuite.study import search
 
 

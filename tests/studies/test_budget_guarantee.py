@@ -78,7 +78,7 @@ def rows_of(*latencies, budget=1.0, pace=1.0):
     found = {"predicted_ms": 1.0, "chosen_ms": 1.0, "macs": 1e6, "noisy": False, "verdict": "pass"}
     found["target"] = Target().describe()
     return [
-        row if ms is None else {**row, **found, "p50_ms": ms, "pace": pace, "later_ms": 1.5 * ms / pace, "later_pace": 1.5}
+        row if ms is None else {**row, **found, "p50_ms": ms, "pace": pace, "unsteady": 0, "later_ms": 1.5 * ms / pace, "later_pace": 1.5}
         for ms in latencies
     ]  # fmt: skip
 

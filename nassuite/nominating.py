@@ -1,0 +1,223 @@
+"""The finalists of a run: nominated by prediction, measured as exported files, and held to their budgets.
+
+What is measured corrects what was predicted: a machine may have become slower or faster since it was calibrated, and a
+predictor is off by more in one region than in another. Where that leaves room under a budget, the search goes on there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nassuite.errors import InputError
+from nassuite.exploring import search_further
+from nassuite.flow import Flow
+from nassuite.latency.certificate import certify
+from nassuite.latency.cost import cost
+from nassuite.latency.footprint import exceeded, measured, predicted
+from nassuite.latency.meter import Measurement
+from nassuite.metrics import score
+from nassuite.records import write_json
+from nassuite.search.driver import Evaluation
+from nassuite.search.finalists import (
+    REACH,
+    Finalist,
+    choose_winner,
+    nominate,
+    nominate_by_reward,
+    places,
+    to_json,
+    winner_by_reward,
+)  # fmt: skip
+from nassuite.spec import Arch
+from nassuite.stages import FINALISTS, SEARCH_VAL_IMAGES
+from nassuite.train.recalibrate import predict, recalibrated
+
+ROOM = 0.05
+"""What a winner may leave of its budget, and what predictions may be off by, before the search goes on."""
+NEAR = 0.6
+"""Of a budget: what is predicted to be faster says nothing of predictions near it."""
+
+
+def measure_finalists(flow: Flow) -> None:
+    """Exports and measures the most accurate architectures around each budget, and picks the winners."""
+    if flow.run.finalists.exists():
+        return
+    if flow.settings.objective == "pareto" and not flow.run.places.exists():
+        write_json(flow.run.places, _places(flow))
+    contest = Contest(flow)
+    # A search that went on here, and was stopped, begins again with what it had before.
+    searched = flow.evaluated[: flow.settings.trials] if flow.hard_budgets else flow.evaluated
+    contest.round(flow.budgets, searched)
+    if further := contest.with_room():
+        search_further(flow, {budget: budget / contest.error[budget] for budget in further})
+        contest.round(further, flow.evaluated)
+    # Each round reaches lower, should predictions still be too hopeful.
+    for reach in (0.92, 0.8, 0.6):
+        contest.round(contest.lacking(), flow.evaluated, reach)
+    write_json(flow.run.finalists, contest.entries)
+
+
+class Contest:
+    """All that was measured so far, and what it means for each budget.
+
+    ``error`` is how many times longer than predicted it took near a budget, by median. ``entries`` have the finalists and
+    the winner by budget, as they are written down.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.known: dict[int, Measured] = {}
+        self.error = dict.fromkeys(flow.budgets, 1.0)
+        self.entries: dict[str, dict[str, Any]] = {}
+
+    def round(self, budgets: Sequence[float], evaluated: Sequence[Evaluation], reach: float = 1.0) -> None:
+        """Measures who is nominated for ``budgets``, all in the same rounds, and holds all to them again."""
+        flow = self.flow
+        nominated = {
+            e.number: e
+            for budget in budgets
+            for e in _nominated(flow, evaluated, budget, reach * budget / self.error[budget])
+        }
+        new = [e for number, e in nominated.items() if number not in self.known]
+        self.known |= {m.evaluation.number: m for m in _measure(flow, new)}
+        for budget in budgets:
+            self.entries[f"{budget:g}"] = entry = _held_to(flow, self.known.values(), budget)
+            self.error[budget] = _error(entry["finalists"], budget / self.error[budget])
+
+    def lacking(self) -> list[float]:
+        return [budget for budget in self.flow.budgets if self._winner(budget) is None]
+
+    def with_room(self) -> list[float]:
+        """Budgets under which the search can go on: predictions are off there, and no winner comes near.
+
+        Not where each measurement is a walk to the device, nor where the time has been shared out.
+        """
+        flow = self.flow
+        if flow.by_hand or flow.search_seconds is not None:
+            return []
+        return [budget for budget in flow.hard_budgets if self._has_room(budget)]
+
+    def _has_room(self, budget: float) -> bool:
+        winner, error = self._winner(budget), self.error[budget]
+        if winner is None:  # and not because nothing is that fast
+            return error > 1 + ROOM and any(e.latency_ms <= budget / error for e in self.flow.evaluated)
+        return error < 1 - ROOM and winner["latency_ms"] < (1 - ROOM) * budget
+
+    def _winner(self, budget: float) -> dict[str, Any] | None:
+        return self.entries[f"{budget:g}"]["winner"]
+
+
+def _error(finalists: Sequence[dict[str, Any]], limit_ms: float) -> float:
+    """Of those that were predicted to be near ``limit_ms``, else of all."""
+    ratios = [
+        (f["latency_ms"] / f["predicted_ms"], NEAR * limit_ms <= f["predicted_ms"] <= REACH * limit_ms)
+        for f in finalists
+    ]
+    near = [ratio for ratio, is_near in ratios if is_near] or [ratio for ratio, _ in ratios]
+    return float(np.median(near)) if near else 1.0
+
+
+def _places(flow: Flow) -> dict[str, float]:
+    if not flow.evaluated:
+        raise InputError(
+            f"no architecture that was tried keeps {' and '.join(map(str, flow.limits))} together"
+        )
+    found = places(flow.evaluated, images=min(SEARCH_VAL_IMAGES, len(flow.data.val)))
+    said = ", ".join(f"{name} {budget:g} ms" for name, budget in found.items())
+    flow.progress.say(f"of the front are deployed: {said}")
+    return found
+
+
+def _nominated(
+    flow: Flow, evaluated: Sequence[Evaluation], budget: float, limit_ms: float
+) -> list[Evaluation]:
+    """From those predicted to keep ``limit_ms``, which stands for the ``budget``."""
+    if flow.settings.objective == "mnas":
+        return nominate_by_reward(evaluated, budget, FINALISTS)
+    return nominate(
+        evaluated, limit_ms, FINALISTS, margin=flow.margin,
+        images=min(SEARCH_VAL_IMAGES, len(flow.data.val)), preference=_preference(flow),
+    )  # fmt: skip
+
+
+def _preference(flow: Flow) -> Callable[[Arch], float]:
+    """What decides between architectures that accuracy cannot tell apart: the more, the better."""
+    if flow.settings.minimise:
+        return lambda arch: -flow.minimised(arch)
+    return lambda arch: predicted("macs", arch, flow.interface)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """An exported architecture, and what it says of the validation images; ``cost`` and ``exceeds`` as of a Finalist."""
+
+    evaluation: Evaluation
+    macs: int
+    measurement: Measurement
+    logits: np.ndarray
+    cost: float | None
+    exceeds: tuple[str, ...]
+
+
+def _measure(flow: Flow, nominated: Sequence[Evaluation]) -> list[Measured]:
+    if not nominated:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{e.arch.digest}.onnx" for e in nominated]
+        for evaluation, path in zip(nominated, paths, strict=True):
+            flow.export(evaluation.arch, path)
+        measurements = flow.meter(paths, flow.target, progress=flow.progress, seed=flow.settings.seed)
+        return [_judged(flow, *of_one) for of_one in zip(nominated, paths, measurements, strict=True)]
+
+
+def _judged(flow: Flow, evaluation: Evaluation, path: Path, measurement: Measurement) -> Measured:
+    """All that is known of an architecture that was exported to ``path``."""
+    network = recalibrated(flow.supernet, evaluation.arch, flow.recalibration_batches)
+    batches = (x for x, _ in flow.data.val.batches(512, device=flow.device))
+    logits = predict(network, batches, evaluation.arch.resolution).cpu().numpy()
+    shape = (flow.data.in_chans, evaluation.arch.resolution, evaluation.arch.resolution)
+    minimise = flow.settings.minimise
+    return Measured(
+        evaluation, cost(network, shape).macs, measurement, logits,
+        cost=measured(minimise, path, network, shape) if minimise else None,
+        exceeds=exceeded(flow.limits, path, network, shape),
+    )  # fmt: skip
+
+
+def _held_to(flow: Flow, known: Iterable[Measured], budget: float) -> dict[str, Any]:
+    """The finalists of one budget, and which of them wins."""
+    settings = flow.settings
+    labels = flow.data.val.labels.numpy()
+    finalists = []
+    for m in known:
+        certificate = certify(
+            m.measurement, budget, percentile=settings.percentile, confidence=settings.confidence
+        )
+        finalists.append(
+            Finalist(
+                m.evaluation,
+                macs=m.macs,
+                accuracy=score(m.logits, labels, metric=settings.metric),
+                correct=m.logits.argmax(1) == labels,
+                latency_ms=certificate.percentile_ms,
+                passes=certificate.verdict == "pass" and not m.exceeds,
+                p50_ms=m.measurement.p50_ms,
+                p90_ms=m.measurement.p90_ms,
+                aa_ratio=max(m.measurement.aa_ratios, key=lambda ratio: abs(ratio - 1)),
+                reference_ms=m.measurement.reference_ms,
+                cost=m.cost,
+                exceeds=m.exceeds,
+            )
+        )
+    mnas = settings.objective == "mnas"
+    winner = winner_by_reward(finalists, budget) if mnas else choose_winner(finalists)
+    return {
+        "finalists": [to_json(f) for f in finalists],
+        "winner": None if winner is None else to_json(winner),
+    }

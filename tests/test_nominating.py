@@ -1,0 +1,123 @@
+"""Finalists on a machine that is as fast as predicted, and on one that is not: a tiny run's supernet and latencies."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from deterministic_meter import deterministic_meter
+from test_limits import flow_of
+from tiny_runs import LOOSE_MS
+
+from nassuite.exploring import explore
+from nassuite.flow import prepare
+from nassuite.hand_over import deploy_budget
+from nassuite.nominating import Contest, measure_finalists
+from nassuite.progress import SILENT
+from nassuite.run_directory import RunDirectory
+from nassuite.search.finalists import REACH
+
+
+def meter_at(pace):
+    """A machine that takes so many times as long as it did."""
+
+    def meter(paths, target, **settings):
+        return [
+            dataclasses.replace(
+                m,
+                reference_ms=pace * m.reference_ms,
+                samples_ms=tuple(tuple(pace * ms for ms in process) for process in m.samples_ms),
+            )
+            for m in deterministic_meter(paths, target, **settings)
+        ]
+
+    return meter
+
+
+def budget_of(flow):
+    """Half of the space is faster."""
+    ends = [flow.predict_ms(flow.space.extreme(which)) for which in ("smallest", "largest")]
+    return sum(ends) / 2
+
+
+@pytest.fixture
+def searched(tiny_run, tmp_path):
+    """A run that has searched under one budget, and that budget."""
+    probe = flow_of(tiny_run, tmp_path / "probe", LOOSE_MS)
+    budget = float(f"{budget_of(probe):.3g}")
+    flow = flow_of(tiny_run, tmp_path / "run", budget)
+    explore(flow)
+    return flow, budget
+
+
+def finalists(flow, budget):
+    return json.loads(flow.run.finalists.read_text())[f"{budget:g}"]
+
+
+def test_a_machine_grown_faster_is_searched_further(searched):
+    flow, budget = searched
+    trials, before = flow.settings.trials, flow.evaluated
+    assert len(before) == trials
+    flow.meter = meter_at(0.7)
+    measure_finalists(flow)
+    new = flow.evaluated[trials:]
+    assert flow.evaluated[:trials] == before
+    assert len(new) == -(-trials // 3)
+    assert max(e.latency_ms for e in before) <= budget * REACH
+    assert budget * REACH < max(e.latency_ms for e in new) < 1.15 * budget * REACH / 0.7
+    winner = finalists(flow, budget)["winner"]
+    assert winner["predicted_ms"] > budget * REACH
+    assert winner["latency_ms"] <= budget
+
+
+def test_a_machine_grown_slower_still_has_a_winner(searched):
+    flow, budget = searched
+    flow.meter = meter_at(1.08)
+    measure_finalists(flow)
+    assert finalists(flow, budget)["winner"]["latency_ms"] <= budget
+
+
+def test_without_a_winner_it_goes_on_where_anything_is_that_fast(searched):
+    flow, budget = searched
+    contest = Contest(flow)
+    contest.entries[f"{budget:g}"] = {"winner": None, "finalists": []}
+    for error, goes_on in ((1.0, False), (1.08, True), (10.0, False)):
+        contest.error[budget] = error
+        assert contest.with_room() == [budget] * goes_on
+    contest.error[budget] = 1.08
+    flow.search_seconds = 60.0  # its time has been shared out
+    assert contest.with_room() == []
+
+
+def test_where_predictions_hold_nothing_more_is_searched(searched):
+    flow, _ = searched
+    measure_finalists(flow)
+    assert len(flow.evaluated) == flow.settings.trials
+
+
+def test_one_that_was_stopped_while_it_searched_further_ends_as_it_would_have(searched):
+    flow, budget = searched
+    flow.meter = meter_at(0.7)
+    measure_finalists(flow)
+    expected = finalists(flow, budget)
+    flow.run.finalists.unlink()
+    again = dataclasses.replace(flow)
+    measure_finalists(again)
+    assert finalists(again, budget) == expected
+
+
+def test_a_budget_missed_by_a_machine_grown_slow_says_so(tiny_run, tmp_path):
+    shutil.copytree(tiny_run.run, tmp_path / "run")
+    run = RunDirectory(tmp_path / "run")
+    flow = prepare(run, run.read_settings()[0], progress=SILENT, meter=deterministic_meter)
+    card = run.deploy(LOOSE_MS) / "card.json"
+    record = json.loads(card.read_text())
+    for variant in record["variants"]:
+        variant |= {"chosen": False, "p50_ms": 1.5 * LOOSE_MS, "reference_ms": 1.5 * variant["reference_ms"]}
+    card.write_text(json.dumps(record))
+    message = deploy_budget(flow, LOOSE_MS).message
+    assert message.endswith("takes 1.50 times as long for anything as when the winner was chosen")
+    for variant in record["variants"]:
+        variant["reference_ms"] /= 1.5
+    card.write_text(json.dumps(record))
+    assert deploy_budget(flow, LOOSE_MS).message.endswith("50 % over")
