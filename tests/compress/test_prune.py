@@ -186,6 +186,7 @@ def test_frozen_parameters_stay_frozen_and_get_pruned(make_network):
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_accuracy_survives_light_pruning_of_a_trained_network(trained, digits):
     model = trained("inverted_residual", act="relu6")
     train_images, train_labels, images, labels = digits

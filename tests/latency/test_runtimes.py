@@ -274,6 +274,7 @@ def test_without_the_gpu_runtime_it_is_said_what_installs_it(trained, monkeypatc
 # From the command line.
 
 
+@pytest.mark.slow
 def test_auto_from_the_command_line(trained, tmp_path, capsys, monkeypatch):
     quickly = lambda models, **more: measure_each(models, **{**more, "sampling": QUICK})  # noqa: E731
     monkeypatch.setattr(choice, "measure_each", quickly)

@@ -61,6 +61,7 @@ def arguments(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_from_measuring_to_the_report_and_again_from_the_records(arguments, tmp_path):
     latency_predictor.main(arguments, meter=meter)
     records = read_json(tmp_path / "out" / "records.json")["results"]

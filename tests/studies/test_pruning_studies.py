@@ -61,6 +61,7 @@ def test_gains_compare_at_the_same_loss():
     assert other["interval"][0] < 1.25 < other["interval"][1]
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_pruned_three_ways_and_judged(tmp_path, monkeypatch):
     arguments = [
         "--data", "digits", "--models", "small_networks:plain", "--train-images", "256", "--epochs", "1",

@@ -252,6 +252,7 @@ def test_killed_and_resumed_is_uninterrupted(monkeypatch):
     assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_small_supernet_learns_digits():
     """Chance is 10 %; both ends share their weights."""
     data = digits(16)
