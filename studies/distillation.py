@@ -9,18 +9,18 @@ labels being the only difference. Resumable: run it again after an interruption,
 from __future__ import annotations
 
 import argparse
-import shlex
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from publishing import publish
+
 from nassuite.distilling import distill
 from nassuite.errors import InputError
 from nassuite.progress import Progress
-from nassuite.records import SCHEMA_VERSION, environment, read_json, write_json, write_text
+from nassuite.records import read_json
 from nassuite.report.words import count, percent
 
 AIM = 1.5
@@ -40,10 +40,14 @@ def taught(seed: int, given: argparse.Namespace, progress: Progress) -> dict[str
                 batch_size=given.batch_size,
             )  # fmt: skip
     record = read_json(folder / "distill.json")
-    for name in ("loss", "epochs", "train_images", "model", "data"):
-        wanted = getattr(given, "student" if name == "model" else name)
-        if record["settings"].get(name) != wanted:
-            raise InputError(f"{folder} was trained with another {name}: give another --work")
+    used = record["settings"]
+    differing = [
+        name for name in ("loss", "epochs", "train_images") if used.get(name) != getattr(given, name)
+    ]
+    if not used["model"].startswith(given.student.rstrip(")")):  # the form for small images is added to it
+        differing.append("student")
+    if differing:
+        raise InputError(f"{folder} was trained with another {differing[0]}: give another --work")
     return {"seed": seed, "students": record["students"], "gain_points": record["gain_points"]}
 
 
@@ -97,15 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/distillation"))
     given, progress = parser.parse_args(arguments), Progress()
     rows = [taught(seed, given, progress) for seed in given.seeds]
-    settings = {key: str(v) if isinstance(v, Path) else v for key, v in vars(given).items()}
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "command": shlex.join(["python", *sys.argv]) if arguments is None else "",
-        "settings": settings, "environment": environment(), "finished": time.strftime("%Y-%m-%d"), "seeds": rows,
-    }  # fmt: skip
-    write_json(given.out / "records.json", record)
-    write_text(given.out / "report.md", markdown(record))
-    print(given.out / "report.md")
+    publish(given, arguments, markdown, seeds=rows)
 
 
 if __name__ == "__main__":

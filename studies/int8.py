@@ -9,18 +9,18 @@ interruption, or with more networks.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from publishing import publish
 
 from nassuite.errors import InputError
 from nassuite.latency.meter import Meter, measure
 from nassuite.progress import Progress
 from nassuite.quantizing import quantize
-from nassuite.records import SCHEMA_VERSION, environment, read_json, write_json, write_text
+from nassuite.records import read_json
 from nassuite.report.words import milliseconds, percent
 
 
@@ -77,15 +77,7 @@ def main(arguments: Sequence[str] | None = None, *, meter: Meter = measure) -> N
     parser.add_argument("--out", type=Path, default=Path("reports/int8"))
     given, progress = parser.parse_args(arguments), Progress()
     rows = [quantized(model, given, meter=meter, progress=progress) for model in given.models]
-    settings = {key: v for key, v in vars(given).items() if key in ("data", "max_drop")}
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "command": shlex.join(["python", *sys.argv]) if arguments is None else "",
-        "settings": settings, "environment": environment(), "finished": time.strftime("%Y-%m-%d"), "models": rows,
-    }  # fmt: skip
-    write_json(given.out / "records.json", record)
-    write_text(given.out / "report.md", markdown(record))
-    print(given.out / "report.md")
+    publish(given, arguments, markdown, models=rows)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,13 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
-import shlex
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from publishing import publish
 from safetensors.torch import load_model, save_model
 from torch import nn
 from torch_pruning_baseline import torch_pruned
@@ -41,7 +39,7 @@ from nassuite.progress import Progress
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning import prune_model
 from nassuite.pruning_source import Brought, bring_model
-from nassuite.records import SCHEMA_VERSION, environment, read_json, write_json, write_text
+from nassuite.records import read_json, write_json
 from nassuite.report.words import count, milliseconds, percent
 from nassuite.run_directory import FileCheckpoints
 from nassuite.train.distill import SoftLabels, train_network
@@ -314,16 +312,7 @@ def main(arguments: Sequence[str] | None = None, *, meter: Meter = measure) -> N
             work = Work(name, folder, brought(name, folder, given, progress), given, meter, progress)
             write_json(kept, judged(work))
         parts.append(read_json(kept))
-    settings = {key: str(v) if isinstance(v, Path) else v for key, v in vars(given).items()}
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "command": shlex.join(["python", *sys.argv]) if arguments is None else "",
-        "settings": settings, "target": Target().describe(), "environment": environment(),
-        "finished": time.strftime("%Y-%m-%d"), "models": parts,
-    }  # fmt: skip
-    write_json(given.out / "records.json", record)
-    write_text(given.out / "report.md", markdown(record))
-    print(given.out / "report.md")
+    publish(given, arguments, markdown, target=Target().describe(), models=parts)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ rank: accuracy plays no part, only which widths are left. Several seeds show how
 from __future__ import annotations
 
 import argparse
-import shlex
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from publishing import publish
 from torch import nn
 from torch_pruning_baseline import torch_pruned
 
@@ -29,7 +28,6 @@ from nassuite.latency.target import Target
 from nassuite.progress import Progress
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning import plan_of, resolved
-from nassuite.records import SCHEMA_VERSION, environment, write_json, write_text
 from nassuite.report.words import count, milliseconds
 from nassuite.zoo import create_model
 from nassuite.zoo.create import parse_model
@@ -152,15 +150,10 @@ def main(arguments: Sequence[str] | None = None, *, meter: Meter = measure) -> N
             {"dense": dense, **networks}, shape, target=target, meter=meter, progress=progress, seed=seed
         )
         rows += rows_of(timed, seed)
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "command": shlex.join(["python", *sys.argv]) if arguments is None else "",
-        "model": given.model, "size": given.size, "share": given.share,
-        "target": target.describe(), "environment": environment(), "rows": rows,
-    }  # fmt: skip
-    write_json(given.out / "records.json", record)
-    write_text(given.out / "report.md", markdown(rows, record))
-    print(given.out / "report.md")
+    publish(
+        given, arguments, lambda record: markdown(rows, record),
+        model=given.model, size=given.size, share=given.share, target=target.describe(), rows=rows,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

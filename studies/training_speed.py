@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -22,13 +20,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from publishing import publish
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nassuite.nn.network import Interface
 from nassuite.nn.supernet import Supernet
 from nassuite.progress import Progress
-from nassuite.records import SCHEMA_VERSION, environment, write_json, write_text
 from nassuite.space_file import load_space
 from nassuite.spec import Arch
 from nassuite.train.optimiser import MaskedSGD
@@ -184,15 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/training_speed"))
     given = parser.parse_args(arguments)
     seconds = timed_rounds(given, Progress())
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "command": shlex.join(["python", *sys.argv]) if arguments is None else "",
-        "settings": {k: v for k, v in vars(given).items() if k != "out"}, "threads": torch.get_num_threads(),
-        "environment": environment(), "rows": rows_of(seconds, given.batch_size, given.seed),
-    }  # fmt: skip
-    write_json(given.out / "records.json", record)
-    write_text(given.out / "report.md", markdown(record))
-    print(given.out / "report.md")
+    rows = rows_of(seconds, given.batch_size, given.seed)
+    publish(given, arguments, markdown, threads=torch.get_num_threads(), rows=rows)
 
 
 if __name__ == "__main__":
