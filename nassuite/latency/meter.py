@@ -9,7 +9,8 @@ for a while slows candidate and reference alike, and their ratio, paired by roun
 The reference against itself (A/A) says whether that worked: a process in which the median of
 that ratio leaves 0.98..1.02 is rejected. So is one in which a model's median inference did not have
 the core to itself: another program on the same core leaves short inferences alone and stretches long
-ones, which the short reference does not show, but processor time does. What is rejected is run
+ones, which the short reference does not show, but processor time does. And so is one in which the machine ran at
+another speed than in the others, by a tenth, as the reference tells. What is rejected is run
 again, ``protocol.ATTEMPTS`` times in all; if none was quiet, the best is kept and the measurement is ``noisy``.
 """
 
@@ -65,8 +66,8 @@ class Measurement:
     median over rounds of candidate / reference, ``ratio_low`` and ``ratio_high`` its 95 % bootstrap
     interval over processes and rounds; ``reference_ms`` the median of the reference beside it;
     ``aa_ratios`` the reference's ratio to itself in each process; ``cpu_shares`` median processor time /
-    median time in each process, empty where it is not known; ``rejected`` how many processes were
-    thrown away for these. ``target`` is ``Target.describe()``.
+    median time in each process, empty where it is not known; ``paces_ms`` the reference's median in each process, empty in
+    older records; ``rejected`` how many processes were thrown away for these. ``target`` is ``Target.describe()``.
     """
 
     file: str
@@ -81,11 +82,18 @@ class Measurement:
     rejected: int
     conditions: dict[str, Any]
     cpu_shares: tuple[float, ...] = ()
+    paces_ms: tuple[float, ...] = ()
 
     @property
     def noisy(self) -> bool:
         alike = all(AA_RANGE[0] <= ratio <= AA_RANGE[1] for ratio in self.aa_ratios)
-        return not (alike and all(share >= LEAST_CPU_SHARE for share in self.cpu_shares))
+        alone = all(share >= LEAST_CPU_SHARE for share in self.cpu_shares)
+        return not (alike and alone and self.steady)
+
+    @property
+    def steady(self) -> bool:
+        """Whether the machine kept one speed, as far as the processes' references tell."""
+        return not protocol.out_of_pace([[0]] * len(self.paces_ms), self.paces_ms)
 
     @property
     def p50_ms(self) -> float:
@@ -109,6 +117,7 @@ class Measurement:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Measurement:
         tuples = {name: tuple(value[name]) for name in ("aa_ratios", "cpu_shares")}
+        tuples["paces_ms"] = tuple(value.get("paces_ms", ()))
         return cls(**{**value, **tuples, "samples_ms": tuple(map(tuple, value["samples_ms"]))})
 
 
@@ -176,27 +185,32 @@ def measure_each(
     if len({(target.threads, target.batch) for _, target in models}) > 1:
         raise ValueError("models of one measurement share threads and batch")
     conditions = protocol.conditions()
-    jobs = protocol.schedule(len(models), asdict(sampling))
-    runs: list[list[tuple[Run, int]]] = [[] for _ in models]
+    groups = protocol.schedule(len(models), asdict(sampling))
     with tempfile.TemporaryDirectory() as folder:
         reference = Path(folder) / "reference.onnx"
         reference.write_bytes(reference_model())
         on_gpu = bool(models) and all(target.runtime == CUDA for _, target in models)
-        for number, group in enumerate(progress.track(jobs, "measuring")):
-            target = models[group[0]][1]
+
+        def measured(number: int, attempt: int) -> dict[str, Any]:
+            target = models[groups[number][0]][1]
             request = {
                 **asdict(sampling),
                 "reference": worker_model(reference, target if on_gpu else Target()),
-                "models": [worker_model(*models[i]) for i in group],
+                "models": [worker_model(*models[i]) for i in groups[number]],
                 "threads": target.threads,
                 "batch": target.batch,
             }
             try:
-                run = Run.of(protocol.quiet_run(request, seed=seed * 1_000_003 + number))
+                return protocol.quiet_run(request, seed=seed * 1_000_003 + attempt * len(groups) + number)
             except protocol.Unmeasurable as error:
                 raise InputError(str(error)) from None
-            for position, i in enumerate(group, start=1):
-                runs[i].append((run, position))
+
+        answers = [measured(number, 0) for number in progress.track(range(len(groups)), "measuring")]
+        answers = protocol.steadied(groups, answers, measured)
+    runs: list[list[tuple[Run, int]]] = [[] for _ in models]
+    for group, answer in zip(groups, answers, strict=True):
+        for position, i in enumerate(group, start=1):
+            runs[i].append((Run.of(answer), position))
     return [
         summarise(path.name, model_sha256(path), target.describe(), own, conditions=conditions, seed=seed)
         for (path, target), own in zip(models, runs, strict=True)
@@ -245,6 +259,7 @@ def summarise(
         ratio_low=low,
         ratio_high=high,
         reference_ms=float(np.median(np.concatenate([run.times_ms[[0, -1]].ravel() for run, _ in runs]))),
+        paces_ms=tuple(run.reference_ms for run, _ in runs),
         aa_ratios=tuple(run.aa_ratio for run, _ in runs),
         rejected=sum(run.raw["rejected"] for run, _ in runs),
         conditions={**conditions, "cores": [run.raw["cores"] for run, _ in runs]},

@@ -198,9 +198,12 @@ class _Problem:
             for k in range(len(self.signs))
             if k not in self.exact
         }
-        constraints = self._constraint_models()
-        found = self._evolved(models, constraints, rng)
-        return self._chosen(found, count) if found.points else []
+        # An evaluation that was lucky is no bar that others have to pass: what counts is what is believed of it now.
+        believed = self.costs.copy()
+        for k, model in models.items():
+            believed[:, k] = model(features)[0]
+        found = self._evolved(believed, models, self._constraint_models(), rng)
+        return self._chosen(found, believed, count) if found.points else []
 
     def _constraint_models(self) -> list[Surrogate]:
         names = sorted({name for t in self.constrained for name in t.constraints})
@@ -212,10 +215,14 @@ class _Problem:
         return models
 
     def _evolved(
-        self, models: Mapping[int, Surrogate], constraints: Sequence[Surrogate], rng: np.random.Generator
+        self,
+        believed: Array,
+        models: Mapping[int, Surrogate],
+        constraints: Sequence[Surrogate],
+        rng: np.random.Generator,
     ) -> _Candidates:
         """What an evolutionary search on predictions comes by, and no evaluation has seen."""
-        roots = [point for point, best in zip(self.points, _front(self.costs), strict=True) if best]
+        roots = [point for point, best in zip(self.points, _front(believed), strict=True) if best]
         fresh = [draw(self.space, rng) for _ in range(CHILDREN)]
         fresh += [mutate(root, self.space, rng) for root in roots for _ in range(2)]
         asked = set(self.seen)
@@ -264,8 +271,9 @@ class _Problem:
             keep &= model(features)[0] <= 0
         return _Candidates(list(itertools.compress(points, keep)), mean[keep], deviation[keep])
 
-    def _chosen(self, found: _Candidates, count: int) -> list[Params]:
-        costs, free = self.costs, np.ones(len(found.points), dtype=bool)
+    def _chosen(self, found: _Candidates, costs: Array, count: int) -> list[Params]:
+        """Greedily, beyond the ``costs`` (n, k) that there are."""
+        free = np.ones(len(found.points), dtype=bool)
         every = np.vstack([costs, found.mean])
         reference = every.max(0) + np.maximum(CORNER * np.ptp(every, axis=0), 1e-9)
         chosen: list[Params] = []

@@ -14,7 +14,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Wh
 
 Array = NDArray[np.float64]
 Surrogate = Callable[[Array], tuple[Array, Array]]
-"""Features (n, F) to means (n,) and standard deviations (n,), those of a new evaluation: noise is in them."""
+"""Features (n, F) to means (n,) and standard deviations (n,) of what is evaluated, without an evaluation's noise."""
 
 CONSTANT = 1e-9
 
@@ -35,23 +35,26 @@ def fit_surrogate(features: Array, values: Array) -> Surrogate:
         # Divided by the root of their number: distances and products stay of order one.
         return (q[:, varies] - centre[varies]) / deviation[varies] / np.sqrt(varies.sum())
 
+    noise = WhiteKernel(0.1, (1e-4, 1.0))
     kernel = (
         ConstantKernel(0.5, (1e-3, 1e2)) * DotProduct(0.1, (1e-3, 1e1))
         + ConstantKernel(0.5, (1e-3, 1e2)) * RBF(1.0, (0.1, 1e2))
-        + WhiteKernel(0.1, (1e-4, 1.0))
+        + noise
     )
-    process = GaussianProcessRegressor(kernel, normalize_y=True)
+    process = GaussianProcessRegressor(kernel)
+    middle, scale = values.mean(), values.std()
     # One BLAS thread: for matrices this small more are slower, and sums keep their order.
     with threadpoolctl.threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", ConvergenceWarning
         )  # a parameter at its limit is a fit like any other
-        process.fit(scaled(features), values)
+        process.fit(scaled(features), (values - middle) / scale)
+    noise_level = process.kernel_.k2.noise_level
 
     def predict(q: Array) -> tuple[Array, Array]:
         with threadpoolctl.threadpool_limits(1, "blas"), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a variance that rounds below zero is set to zero
             mean, spread = process.predict(scaled(q), return_std=True)
-        return mean, spread
+        return middle + scale * mean, scale * np.sqrt(np.maximum(spread**2 - noise_level, 0))
 
     return predict

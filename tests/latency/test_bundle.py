@@ -5,13 +5,16 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 from fake_device import MACHINE, answer, write
 from torch import nn
 
 from nassuite.errors import InputError
+from nassuite.latency import protocol
 from nassuite.latency.bundle import Planned, read_results, write_bundle
 from nassuite.latency.meter import Sampling
 from nassuite.latency.reference import reference_model
@@ -31,9 +34,9 @@ def models(tmp_path_factory):
     return paths
 
 
-def make(folder, models, **more):
+def make(folder, models, *, sampling=QUICK, **more):
     planned = [Planned(path.name, partial(shutil.copyfile, path), {"name": path.stem}) for path in models]
-    write_bundle(folder, planned, sampling=QUICK, about={"kind": "files"}, **more)
+    write_bundle(folder, planned, sampling=sampling, about={"kind": "files"}, **more)
     return folder
 
 
@@ -75,17 +78,36 @@ def test_measured_elsewhere_is_like_measured_here(measured, models):
     assert small.ratio < large.ratio
 
 
-def test_a_stopped_device_goes_on_where_it_was(measured):
-    before = {path.name: path.read_bytes() for path in (measured / "parts").iterdir()}
-    results = (measured / "results.json").read_bytes()
-    assert len(before) == 4
-    (measured / "parts" / "1.json").unlink()
-    (measured / "results.json").unlink()
-    assert run_measure(measured).returncode == 0
-    after = {path.name: path.read_bytes() for path in (measured / "parts").iterdir()}
+def test_a_stopped_device_goes_on_where_it_was(models, tmp_path):
+    # One process for each model: with two, one may be run again for the other's sake.
+    bundle = make(tmp_path / "bundle", models, sampling=replace(QUICK, processes=1))
+    assert run_measure(bundle).returncode == 0
+    before = {path.name: path.read_bytes() for path in (bundle / "parts").iterdir()}
+    results = (bundle / "results.json").read_bytes()
+    assert len(before) == 2
+    (bundle / "parts" / "1.json").unlink()
+    (bundle / "results.json").unlink()
+    assert run_measure(bundle).returncode == 0
+    after = {path.name: path.read_bytes() for path in (bundle / "parts").iterdir()}
     assert [name for name in before if before[name] != after[name]] == ["1.json"]
-    assert (measured / "results.json").read_bytes() != results
-    read_results(measured / "results.json")
+    assert (bundle / "results.json").read_bytes() != results
+    read_results(bundle / "results.json")
+
+
+def test_on_a_device_too_processes_out_of_pace_are_run_again(models, tmp_path, monkeypatch):
+    bundle = make(tmp_path / "bundle", models[:1], sampling=replace(QUICK, processes=3))
+    paces = iter([1.0, 1.6, 1.05, 0.98])
+
+    def worker(request):
+        times = np.full((3, request["rounds"], request["repeats"]), 1e6 * next(paces))
+        return {"samples_ns": times.tolist(), "cpu_ns": None}
+
+    monkeypatch.setattr(protocol, "run_worker", worker)
+    protocol.measure_bundle(bundle)
+    runs = json.loads((bundle / "results.json").read_text())["runs"]
+    assert [run["rejected"] for run in runs] == [0, 1, 0]
+    assert [protocol.Run.of(run).reference_ms for run in runs] == pytest.approx([1.0, 0.98, 1.05])
+    assert json.loads((bundle / "parts" / "1.json").read_text())["samples_ns"] == runs[1]["samples_ns"]
 
 
 def test_the_same_times_give_what_the_formula_says(answered):

@@ -1,5 +1,6 @@
 import ast
 import hashlib
+import itertools
 import json
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from nassuite.errors import InputError
@@ -119,17 +122,20 @@ def test_a_process_that_dies_is_reported(files, tmp_path, monkeypatch):
 # The arithmetic, on processes that are made up.
 
 
-def fake_worker(aa_ratios, *, drift=0.0, cpu_shares=None):
-    """Stands in for ``run_worker``: candidate i takes i reference times; the A/A ratios and the last
-    candidate's shares of the core are as given, one for each process.
+def fake_worker(aa_ratios, *, drift=0.0, cpu_shares=None, paces=None):
+    """Stands in for ``run_worker``: candidate i takes i reference times; the A/A ratios, the last
+    candidate's shares of the core and the reference's milliseconds are as given, one for each process.
     """
-    ratios = iter(aa_ratios)
+    ratios, ms = iter(aa_ratios), iter(paces or itertools.repeat(1.0))
     shares = iter(cpu_shares or [])
     rng = np.random.default_rng(0)
 
     def run(request):
         speed = [1.0, *(float(i) for i in range(1, len(request["models"]) + 1)), next(ratios)]
-        slower = 1 + drift * rng.random((1, request["rounds"], 1))
+        slower = next(ms) * (
+            1 + drift * np.linspace(0, 1, request["rounds"])[rng.permutation(request["rounds"])]
+        )
+        slower = slower[None, :, None]
         times = 1e6 * np.array(speed)[:, None, None] * slower * np.ones((1, 1, request["repeats"]))
         cpu = times.copy()
         if cpu_shares:
@@ -177,6 +183,48 @@ def test_only_the_model_that_was_disturbed_is_noisy(files, monkeypatch):
     first, second = measure(files, Target(), sampling=QUICK)
     assert second.cpu_shares == pytest.approx((0.7, 1.0))
     assert (first.noisy, second.noisy) == (False, True)
+
+
+FOUR = Sampling(processes=4, rounds=6, repeats=2, least_rounds=6, warmup=2)
+
+
+def test_a_process_in_which_the_machine_was_slower_is_run_again(files, monkeypatch):
+    monkeypatch.setattr(
+        protocol, "run_worker", fake_worker([1.0] * 6, paces=[1.0, 1.5, 1.05, 1.5, 1.0, 0.97])
+    )
+    (measurement,) = measure(files[:1], Target(), sampling=FOUR)
+    assert measurement.rejected == 2
+    assert measurement.paces_ms == pytest.approx((1.0, 1.0, 1.05, 0.97))
+    assert measurement.steady
+    assert not measurement.noisy
+
+
+def test_a_machine_that_stays_slower_is_measured_as_it_is(files, monkeypatch):
+    monkeypatch.setattr(protocol, "run_worker", fake_worker([1.0] * 5, paces=[1.0, 1.5, 1.5, 1.5, 1.5]))
+    (measurement,) = measure(files[:1], Target(), sampling=FOUR)
+    assert measurement.rejected == 1
+    assert measurement.paces_ms == pytest.approx((1.5,) * 4)
+    assert measurement.p50_ms == pytest.approx(1.5)
+    assert not measurement.noisy
+
+
+def test_a_machine_of_two_speeds_is_noisy_after_three_attempts(files, monkeypatch):
+    monkeypatch.setattr(protocol, "run_worker", fake_worker([1.0] * 8, paces=[1.0, 1.5] * 2 + [1.5] * 4))
+    (measurement,) = measure(files[:1], Target(), sampling=FOUR)
+    assert measurement.rejected == 4
+    assert measurement.paces_ms == pytest.approx((1.0, 1.5, 1.0, 1.5))
+    assert measurement.noisy
+    assert Measurement.from_json(measurement.to_json()).noisy
+
+
+@given(st.lists(st.floats(0.5, 2.0), min_size=1, max_size=9))
+def test_the_middle_pace_is_kept_and_what_is_near_it(paces):
+    out = protocol.out_of_pace([[0]] * len(paces), paces)
+    kept = [pace for number, pace in enumerate(paces) if number not in out]
+    assert max(kept) / min(kept) <= protocol.PACE**2 * (1 + 1e-9)
+    middle = sorted(paces)[(len(paces) - 1) // 2]
+    assert middle in kept
+    assert protocol.out_of_pace([[n] for n in range(len(paces))], paces) == []
 
 
 def test_every_process_has_a_seed_of_its_own(files, monkeypatch):
