@@ -156,7 +156,9 @@ def search_further(flow: Flow, limits_ms: Mapping[float, float]) -> None:
     assert flow.settings.trials is not None
     more = -(-flow.settings.trials // 3)
     said = ", ".join(f"{budget:g} ms as {limit:.3g} ms" for budget, limit in limits_ms.items())
-    flow.progress.say(f"predictions were off: the search goes on for {more} trials, taking {said}")
+    flow.progress.say(
+        f"room is left under budgets: the search goes on for {more} trials, predictions taking {said}"
+    )
     limits = tuple(in_reach_ms(limit, flow.margin) for limit in limits_ms.values())
     search_here(flow, flow.study, trials=flow.settings.trials + more, limits_ms=limits)
     flow.__dict__.pop("evaluated", None)  # read again, with the new ones

@@ -1,7 +1,7 @@
 """The finalists of a run: nominated by prediction, measured as exported files, and held to their budgets.
 
 What is measured corrects what was predicted: a machine may have become slower or faster since it was calibrated, and a
-predictor is off by more in one region than in another. Where that leaves room under a budget, the search goes on there.
+predictor is off by more in one region than in another. Where room is left under a budget, the search goes on there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from nassuite.stages import FINALISTS, SEARCH_VAL_IMAGES
 from nassuite.train.recalibrate import predict, recalibrated
 
 ROOM = 0.05
-"""What a winner may leave of its budget, and what predictions may be off by, before the search goes on."""
+"""What a winner may leave of its budget, and predictions be off by where there is none, before the search goes on."""
 NEAR = 0.6
 """Of a budget: what is predicted to be faster says nothing of predictions near it."""
 
@@ -94,7 +94,7 @@ class Contest:
         return [budget for budget in self.flow.budgets if self._winner(budget) is None]
 
     def with_room(self) -> list[float]:
-        """Budgets under which the search can go on: predictions are off there, and no winner comes near.
+        """Budgets under which the search can go on: no winner comes near, though slower architectures are there.
 
         Not where each measurement is a walk to the device, nor where the time has been shared out.
         """
@@ -107,7 +107,9 @@ class Contest:
         winner, error = self._winner(budget), self.error[budget]
         if winner is None:  # and not because nothing is that fast
             return error > 1 + ROOM and any(e.latency_ms <= budget / error for e in self.flow.evaluated)
-        return error < 1 - ROOM and winner["latency_ms"] < (1 - ROOM) * budget
+        largest = self.flow.predict_ms(self.flow.space.extreme("largest"))
+        slowest = min(budget, error * largest)
+        return budget < largest and winner["latency_ms"] < (1 - ROOM) * slowest
 
     def _winner(self, budget: float) -> dict[str, Any] | None:
         return self.entries[f"{budget:g}"]["winner"]

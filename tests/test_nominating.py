@@ -89,8 +89,21 @@ def test_without_a_winner_it_goes_on_where_anything_is_that_fast(searched):
     assert contest.with_room() == []
 
 
-def test_where_predictions_hold_nothing_more_is_searched(searched):
-    flow, _ = searched
+@pytest.mark.parametrize(
+    ("of_budget", "error", "goes_on"),
+    [(0.96, 1.0, False), (0.94, 1.0, True), (0.94, 1.04, True), (0.94, 0.01, False)],
+)
+def test_it_goes_on_where_a_winner_leaves_room_that_the_space_could_fill(searched, of_budget, error, goes_on):
+    flow, budget = searched
+    contest = Contest(flow)
+    contest.entries[f"{budget:g}"] = {"winner": {"latency_ms": of_budget * budget}, "finalists": []}
+    contest.error[budget] = error
+    assert contest.with_room() == [budget] * goes_on
+
+
+def test_a_budget_that_does_not_bind_is_searched_once(tiny_run, tmp_path):
+    flow = flow_of(tiny_run, tmp_path / "run", LOOSE_MS)
+    explore(flow)
     measure_finalists(flow)
     assert len(flow.evaluated) == flow.settings.trials
 

@@ -47,7 +47,8 @@ def half(channels: int) -> Segments:
 def activation(name: Activation) -> nn.Module:
     """To be put behind a convolution or a batch norm only, whose gradients do not need their output."""
     kind = _ACTIVATIONS[name]
-    return kind() if kind is nn.GELU else kind(inplace=True)
+    # The others' gradients need their input, so in place they would copy it first.
+    return kind(inplace=True) if kind is nn.ReLU else kind()
 
 
 class ConvBN(nn.Module):

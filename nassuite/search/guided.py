@@ -277,10 +277,11 @@ class _Problem:
         every = np.vstack([costs, found.mean])
         reference = every.max(0) + np.maximum(CORNER * np.ptp(every, axis=0), 1e-9)
         chosen: list[Params] = []
-        budgets = list(self.hints.budgets)[: count // 2]
+        # Half of a batch goes to the budgets, in turns; what follows is spread along the front.
+        budgets = self.hints.budgets
         for turn in range(min(count, len(found.points))):
-            if turn < len(budgets):
-                gains = self._gain_under(budgets[turn], found, costs)
+            if budgets and turn < max(count // 2, 1):
+                gains = self._gain_under(budgets[turn % len(budgets)], found, costs)
             else:
                 volume = partial(
                     hypervolume_gains, evaluated=costs, reference=reference, maximise=(False,) * self.count
