@@ -1,4 +1,4 @@
-"""Reports: one page, one text, one chart, and the records from which they can be drawn again."""
+"""Reports: one page, one text, their pictures, and the records from which they can be drawn again."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ __all__ = ["ReportContent", "read_report", "write_report"]
 
 
 def write_report(content: ReportContent, folder: Path) -> list[Path]:
-    """Writes ``index.html``, ``report.md``, ``pareto.svg``, ``pareto.png`` and ``records.json``; returns the paths.
+    """Writes ``index.html``, ``report.md``, ``pareto.svg``, ``pareto.png``, every other picture as both into
+    ``figures``, and ``records.json``; returns the paths, ``figures`` as one.
 
     The same content gives the same bytes.
     """
     from nassuite.report.front import build_front
     from nassuite.report.html import page
     from nassuite.report.markdown import markdown
+    from nassuite.report.pictures import pictures
 
     return write_files(
         Path(folder), records=content.to_json(), chart=build_front(content).chart, markdown=markdown(content),
-        page=page(content),
+        page=page(content), pictures=pictures(content),
     )  # fmt: skip
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from nassuite.report.architecture import FAMILIES
 from nassuite.report.bars import Bar, bar_chart
 from nassuite.report.content import Deployment, LayerCost
-from nassuite.report.drawing import FAMILIES
+from nassuite.report.drawing import Drawing
 from nassuite.report.evidence import Choice, ChoiceFacts
-from nassuite.report.markup import Markup
 from nassuite.report.tables import Table
-from nassuite.report.words import count, milliseconds, percent
+from nassuite.report.words import budget, count, milliseconds, percent
 
 MOST_CHOICES = 8
 LITTLE = 0.3  # of the variance explained: less is said to be little
@@ -36,14 +36,14 @@ def choice_words(facts: ChoiceFacts) -> str:
     )
 
 
-def choice_chart(facts: ChoiceFacts, what: str) -> Markup:
+def choice_chart(facts: ChoiceFacts, what: str) -> Drawing:
     """The choices that matter most for ``what``, accuracy or latency."""
     rows = [
         Bar(choice.name, value, _share(value, spread), "fp32" if what == "accuracy" else "front")
         for choice, value, spread in _most(facts, what)
     ]
-    named = "; ".join(f"{row.name} {row.text}" for row in rows)
-    return bar_chart(rows, label=f"What matters for {what}, as a share of the variance: {named}.")
+    title = f"What matters for {what}, as a share of the variance"
+    return bar_chart(rows, title=title)
 
 
 def choice_table(facts: ChoiceFacts) -> Table:
@@ -95,7 +95,7 @@ def time_words(deployment: Deployment) -> str:
     )
 
 
-def time_chart(deployment: Deployment) -> Markup:
+def time_chart(deployment: Deployment) -> Drawing:
     """Shares of the time and of the MACs, block by block."""
     times = deployment.times
     assert times is not None
@@ -109,8 +109,8 @@ def time_chart(deployment: Deployment) -> Markup:
         )
         for name, ms in times.parts
     ]  # fmt: skip
-    named = "; ".join(f"{row.name} {row.text}" for row in rows)
-    return bar_chart(rows, label=f"Time by block: {named}.")
+    title = f"Where the time goes, {budget(deployment.budget_ms)} (thin: share of the MACs)"
+    return bar_chart(rows, title=title)
 
 
 def time_table(deployment: Deployment) -> Table:
@@ -144,15 +144,15 @@ def cut_words(deployment: Deployment) -> str:
     )
 
 
-def cut_chart(deployment: Deployment) -> Markup:
+def cut_chart(deployment: Deployment) -> Drawing:
     """Width before and after of every layer that lost channels."""
     rows = [
         Bar(_short(c.layer), float(c.after), f"{c.before} → {c.after}", "pruned", rail=float(c.before))
         for c in deployment.cuts
         if c.after < c.before
     ]
-    named = "; ".join(f"{row.name} {row.text}" for row in rows)
-    return bar_chart(rows, label=f"Channels before and after pruning: {named}.")
+    title = f"Channels before and after pruning, {budget(deployment.budget_ms)}"
+    return bar_chart(rows, title=title)
 
 
 def cut_table(deployment: Deployment) -> Table:

@@ -1,14 +1,15 @@
-"""Horizontal bars as inline SVG: for shares, times and widths, with their names and numbers in words."""
+"""Horizontal bars: for shares, times and widths, with their names and numbers in words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nassuite.report.markup import Markup, element
+from nassuite.report.drawing import Drawing, Rectangle, Shape, Text
 
 WIDTH = 440
-NAMES, NUMBERS = 150, 96  # pixels to the left and right of the bars
+NAMES, NUMBERS = 150, 112  # pixels to the left and right of the bars; to the left more for long names
+LETTER = 6.6  # pixels, the mean of a name
 ROW, THICK, THIN = 26, 11, 4
 
 
@@ -24,30 +25,23 @@ class Bar:
     second: float | None = None
 
 
-def bar_chart(rows: Sequence[Bar], *, label: str) -> Markup:
-    """The rows from top to bottom, the largest number filling the width. ``label`` is for those who do not see it."""
+def bar_chart(rows: Sequence[Bar], *, title: str) -> Drawing:
+    """The rows from top to bottom, the largest number filling the width; ``title`` says of what."""
     top = max((max(row.value, row.rail or 0.0, row.second or 0.0) for row in rows), default=0.0) or 1.0
-    room = WIDTH - NAMES - NUMBERS
-    parts: list[Markup] = []
+    left = min(max(NAMES, 8 + LETTER * max((len(row.name) for row in rows), default=0)), WIDTH / 2)
+    room = WIDTH - left - NUMBERS
+    shapes: list[Shape] = []
     for number, row in enumerate(rows):
         y = number * ROW + 4
-        parts.append(element("text", row.name, class_="bar-name", x=NAMES - 8, y=y + 10, text_anchor="end"))
+        shapes.append(Text(row.name, (left - 8, y + 10), "name", "end"))
         for value, height, below, class_ in (
             (row.rail, THICK, 0, "rail"), (row.value, THICK, 0, "share"), (row.second, THIN, THICK + 1, "second"),
         ):  # fmt: skip
             if value is not None:
                 width = room * max(0.0, value) / top
-                parts.append(
-                    element(
-                        "rect", element("title", f"{row.name}: {row.text}"), class_=f"{class_} k-{row.kind}",
-                        x=NAMES, y=y + below, width=width, height=height,
-                    )
-                )  # fmt: skip
+                detail = f"{row.name}: {row.text}"
+                shapes.append(Rectangle(left, y + below, width, height, f"{class_} k-{row.kind}", detail))
         longest = max(row.value, row.rail or 0.0, row.second or 0.0, 0.0)
-        parts.append(
-            element("text", row.text, class_="bar-number", x=NAMES + room * longest / top + 6, y=y + 10)
-        )
-    return element(
-        "svg", *parts, viewBox=f"0 0 {WIDTH} {len(rows) * ROW + 6}", role="img", aria_label=label,
-        class_="chart bars",
-    )  # fmt: skip
+        shapes.append(Text(row.text, (left + room * longest / top + 6, y + 10), "number"))
+    told = "; ".join(f"{row.name} {row.text}" for row in rows)
+    return Drawing(WIDTH, len(rows) * ROW + 6, tuple(shapes), f"{title}: {told}.", title)

@@ -1,27 +1,30 @@
-"""The page's charts as inline SVG: Pareto front, latency predictor, search history, training."""
+"""The charts of a report: Pareto front, latency predictor, ranking, search history, training."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from nassuite.report.chart import Chart, Mark
 from nassuite.report.content import Epoch, History, PredictorFacts
+from nassuite.report.drawing import Drawing, Line, Marker, Point, Shape, Text
 from nassuite.report.evidence import RankingFacts
 from nassuite.report.front import STYLES
-from nassuite.report.markup import Markup, element, join
 from nassuite.report.placement import budget_boxes, place_labels
-from nassuite.report.plot import MARKERS, Axis, Plot, Point
+from nassuite.report.plot import Axis, Plot
 from nassuite.report.scale import linear
 from nassuite.report.words import METRICS, milliseconds, percent
 
 SMALL = (440, 300)
 WIDE = (1000, 520)
 NARROW = (360, 400)
+ALONE = (820, 500)
 ROOMY = 600  # pixels: from here on every mark has its label
 BAND = 0.10  # the predictor's band, relative to the measured latency
+LEGEND_ROW, LEGEND_LETTER = 20, 6.4  # pixels
 
 
-def pareto_chart(chart: Chart, *, width: int, height: int, class_: str) -> Markup:
+def pareto_chart(chart: Chart, width: int, height: int) -> Drawing:
     """Accuracy against latency. The faint marks are not reached by keyboard."""
     roomy = width >= ROOMY
     x_title, y_title = chart.titles if roomy else chart.short_titles
@@ -31,42 +34,40 @@ def pareto_chart(chart: Chart, *, width: int, height: int, class_: str) -> Marku
         Axis(x_title + chart.scale_words, chart.latency),
         Axis(y_title, chart.accuracy, _hundred, (0.0, 1.0)),
     )
-    faint = [_mark(plot, chart, mark) for mark in chart.marks if mark.faint]
-    parts = [plot.frame(), *faint, *(_limit_line(plot, *limit) for limit in chart.limits)]
+    shapes = [*plot.frame(), *(_mark(plot, chart, mark) for mark in chart.marks if mark.faint)]
+    for limit in chart.limits:
+        shapes += _limit_line(plot, *limit)
     for stairs in chart.stairs:
         end = (chart.latency.limits[1], stairs.corners[-1][1])
-        parts.append(plot.steps([*stairs.corners, end], f"k-{stairs.kind} steps"))
-    parts += [_mark(plot, chart, mark) for mark in chart.firm]
-    parts += _labels(plot, chart)
-    return plot.drawing(*parts, label=chart.summary, role="group", class_=class_)
+        shapes.append(plot.steps([*stairs.corners, end], f"k-{stairs.kind} steps"))
+    shapes += [_mark(plot, chart, mark) for mark in chart.firm]
+    return plot.drawing([*shapes, *_labels(plot, chart)], label=chart.summary)
 
 
-def legend(chart: Chart) -> Markup:
-    """The keys of the markers in use, as a list that wraps."""
-    items = [
-        element(
-            "li",
-            element(
-                "svg",
-                element(
-                    "path",
-                    class_=_mark_class(kind, chart),
-                    d=MARKERS[chart.styles[kind].marker],
-                    transform="translate(8 8)",
-                ),
-                viewBox="0 0 16 16",
-                aria_hidden="true",
-            ),
-            chart.styles[kind].legend,
-        )
-        for kind in chart.kinds
-    ]
-    return element("ul", *items, class_="legend")
+def pareto_alone(chart: Chart) -> Drawing:
+    """As it stands in a file of its own: with its legend, in two columns where the words leave room."""
+    drawing = pareto_chart(chart, *ALONE)
+    kinds = chart.kinds
+    longest = max((len(chart.styles[kind].legend) for kind in kinds), default=0)
+    columns = 2 if longest * LEGEND_LETTER + 20 < drawing.width / 2 else 1
+    rows = -(-len(kinds) // columns)
+    shapes: list[Shape] = []
+    for number, kind in enumerate(kinds):
+        column, row = divmod(number, rows)
+        x, y = 10 + column * drawing.width / 2, drawing.height + 16 + row * LEGEND_ROW
+        style = chart.styles[kind]
+        shapes += [
+            Marker(style.marker, (x, y), mark_class(kind, chart)),
+            Text(style.legend, (x + 14, y + 4), "name"),
+        ]
+    return dataclasses.replace(
+        drawing, height=drawing.height + 10 + rows * LEGEND_ROW, shapes=(*drawing.shapes, *shapes)
+    )
 
 
-def predictor_chart(facts: PredictorFacts) -> Markup:
+def predictor_chart(facts: PredictorFacts) -> Drawing:
     """Predicted against measured latency of the held-out networks, with a band of 10 %."""
-    values = [value for point in facts.points for value in point] or [0.0, 1.0]
+    values = [value for point in facts.points for value in point]
     reach = max(values) * 1.08 or 1.0
     low = max(0.0, min(values) - 0.08 * reach)
     scale = linear(low, reach)
@@ -87,13 +88,15 @@ def predictor_chart(facts: PredictorFacts) -> Markup:
         f"Predicted against measured latency of {len(facts.points)} networks held out; "
         f"{percent(facts.hit10)} of them within 10 %."
     )
+    ideal = plot.line([(low, low), (reach, reach)], "ideal")
     return plot.drawing(
-        plot.area(band, "band"), plot.frame(), plot.line([(low, low), (reach, reach)], "ideal"), *dots,
+        [plot.area(band, "band"), *plot.frame(), ideal, *dots],
         label=label,
-    )  # fmt: skip
+        title="Predicted against measured latency (band: 10 %)",
+    )
 
 
-def ranking_chart(facts: RankingFacts) -> Markup:
+def ranking_chart(facts: RankingFacts) -> Drawing:
     """Inherited accuracy against that of the same architectures trained from scratch."""
     inherited, scratch = (
         linear(*_padded([getattr(point, name) for point in facts.points]))
@@ -112,92 +115,91 @@ def ranking_chart(facts: RankingFacts) -> Markup:
         for point in facts.points
     ]  # fmt: skip
     label = f"Inherited against from-scratch accuracy of {facts.n} architectures; Kendall's tau {facts.rows[0].tau:.2f}."
-    return plot.drawing(plot.frame(), *dots, label=label)
+    return plot.drawing(
+        [*plot.frame(), *dots], label=label, title="The supernet's ranking: validation accuracies"
+    )
 
 
-def history_chart(history: History) -> Markup:
+def history_chart(history: History) -> Drawing:
     """Hypervolume after each distinct evaluation."""
-    last = history.points[-1] if history.points else (1, 0.0)
-    top = max([volume for _, volume in history.points] or [0.0]) or 1.0
-    low = min([volume for _, volume in history.points] or [0.0])
+    last, volumes = history.points[-1], [volume for _, volume in history.points]
+    top, low = max(volumes) or 1.0, min(volumes)
     floor = low - 0.1 * (top - low) if top > low else 0.0
     plot = Plot(
         *SMALL,
         Axis("distinct evaluations", linear(0.0, max(1.0, float(last[0])))),
         Axis("hypervolume, ms × accuracy", linear(max(0.0, floor), top + 0.06 * (top - floor))),
     )
-    line = [plot.steps([(float(n), v) for n, v in history.points], "k-front line")] if history.points else []
+    line = plot.steps([(float(n), v) for n, v in history.points], "k-front line")
     label = f"Hypervolume reached {last[1]:.4g} after {last[0]} distinct evaluations."
-    return plot.drawing(plot.frame(), *line, label=label)
+    return plot.drawing([*plot.frame(), line], label=label, title="How the search went")
 
 
-def accuracy_chart(epochs: Sequence[Epoch], metric: str) -> Markup | None:
-    """Validation accuracy of the largest and the smallest subnet by epoch; None where none was taken."""
+def training_charts(epochs: Sequence[Epoch], metric: str) -> list[Drawing]:
+    """Accuracy, where it was taken, and loss by epoch."""
     largest = [(float(e.epoch), e.val_largest) for e in epochs if e.val_largest is not None]
     smallest = [(float(e.epoch), e.val_smallest) for e in epochs if e.val_smallest is not None]
-    if not largest and not smallest:
-        return None
-    low, high = _padded([accuracy for _, accuracy in largest + smallest])
-    plot = Plot(
-        *SMALL,
-        _epochs(epochs),
-        Axis(f"validation {METRICS[metric]}, %", linear(max(0.0, low), high), _hundred, (0.0, 1.0)),
+    loss = _loss_chart(epochs)
+    return (
+        [_accuracy_chart(largest, smallest, _epochs(epochs), metric), loss] if largest or smallest else [loss]
     )
-    parts = [plot.frame()]
+
+
+def mark_class(kind: str, chart: Chart) -> str:
+    return f"mark k-{kind}" + ("" if chart.styles[kind].filled else " open")
+
+
+def _accuracy_chart(largest: list[Point], smallest: list[Point], epochs: Axis, metric: str) -> Drawing:
+    """Validation accuracy of the largest and the smallest subnet."""
+    low, high = _padded([accuracy for _, accuracy in largest + smallest])
+    scale = linear(max(0.0, low), high)
+    plot = Plot(*SMALL, epochs, Axis(f"validation {METRICS[metric]}, %", scale, _hundred, (0.0, 1.0)))
+    shapes = plot.frame()
     for points, name, kind, below in ((largest, "largest", "front", -10), (smallest, "smallest", "fp32", 18)):
-        parts += _named_line(plot, points, name, kind, below=below)
-    return plot.drawing(*parts, label="Validation accuracy of the largest and smallest subnet by epoch.")
+        shapes += _named_line(plot, points, name, kind, below=below)
+    return plot.drawing(shapes, label="Validation accuracy of the largest and smallest subnet by epoch.")
 
 
-def loss_chart(epochs: Sequence[Epoch]) -> Markup:
+def _loss_chart(epochs: Sequence[Epoch]) -> Drawing:
     low, high = _padded([e.loss for e in epochs])
     plot = Plot(*SMALL, _epochs(epochs), Axis("training loss", linear(max(0.0, low), high)))
     line = plot.line([(float(e.epoch), e.loss) for e in epochs], "k-front line")
-    return plot.drawing(plot.frame(), line, label=f"Training loss, last {epochs[-1].loss:.3f}.")
+    return plot.drawing([*plot.frame(), line], label=f"Training loss, last {epochs[-1].loss:.3f}.")
 
 
-def _mark(plot: Plot, chart: Chart, mark: Mark) -> Markup:
+def _mark(plot: Plot, chart: Chart, mark: Mark) -> Marker:
     return plot.marker(
         chart.styles[mark.kind].marker,
         (mark.latency, mark.accuracy),
-        class_=_mark_class(mark.kind, chart) + (" chosen" if mark.chosen else ""),
+        class_=mark_class(mark.kind, chart) + (" chosen" if mark.chosen else ""),
         detail=mark.detail,
         reach=not mark.faint,
     )
 
 
-def _mark_class(kind: str, chart: Chart) -> str:
-    return f"mark k-{kind}" + ("" if chart.styles[kind].filled else " open")
+def _limit_line(plot: Plot, latency: float, name: str) -> list[Shape]:
+    x, floor = plot.x(latency), plot.height - plot.bottom
+    return [
+        Line(((x, plot.top), (x, floor)), "budget"),
+        Text(name, (x - 5, plot.top + 2), "budget-label", "end", upright=True),
+    ]
 
 
-def _limit_line(plot: Plot, latency: float, name: str) -> Markup:
-    at = plot.x(latency)
-    label = element(
-        "text",
-        name,
-        class_="budget-label",
-        transform=f"translate({at - 5:.1f} {plot.top + 2}) rotate(-90)",
-        text_anchor="end",
-    )
-    line = element("path", class_="budget", d=f"M{at:.1f} {plot.top}V{plot.height - plot.bottom}")
-    return join([line, label])
-
-
-def _labels(plot: Plot, chart: Chart) -> list[Markup]:
+def _labels(plot: Plot, chart: Chart) -> list[Shape]:
     marks = chart.firm
-    pixels = [(plot.x(m.latency), plot.y(m.accuracy)) for m in marks]
+    pixels = [plot.at((m.latency, m.accuracy)) for m in marks]
     frame = (plot.left, plot.top, plot.width - 2, plot.height - plot.bottom)
     names = [m.label if plot.width >= ROOMY or m.chosen else "" for m in marks]
     obstacles = budget_boxes([plot.x(latency) for latency, _ in chart.limits], frame)
     places = place_labels(pixels, names, frame=frame, letter=7.4, obstacles=obstacles)
     return [
-        element("text", name, class_="label", x=place.x, y=place.y, text_anchor=place.anchor)
+        Text(name, (place.x, place.y), "label", place.anchor)
         for name, place in zip(names, places, strict=True)
         if place
     ]
 
 
-def _named_line(plot: Plot, points: list[Point], name: str, kind: str, *, below: int) -> list[Markup]:
+def _named_line(plot: Plot, points: list[Point], name: str, kind: str, *, below: int) -> list[Shape]:
     if not points:
         return []
     dots = [
@@ -207,9 +209,8 @@ def _named_line(plot: Plot, points: list[Point], name: str, kind: str, *, below:
         for point in points
         if len(points) <= 12
     ]
-    x, y = plot.x(points[-1][0]), plot.y(points[-1][1])
-    label = element("text", name, class_="label", x=x, y=y + below, text_anchor="end")
-    return [plot.line(points, f"k-{kind} line"), *dots, label]
+    x, y = plot.at(points[-1])
+    return [plot.line(points, f"k-{kind} line"), *dots, Text(name, (x, y + below), "label", "end")]
 
 
 def _epochs(epochs: Sequence[Epoch]) -> Axis:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from nassuite.report.architecture import FAMILIES
 from nassuite.report.content import Evaluation
-from nassuite.report.drawing import FAMILIES
 from nassuite.report.evidence import Choice, ChoiceFacts, Trait
 from nassuite.search.pareto import pareto_front
 from nassuite.spec import SHORT_NAMES

@@ -8,6 +8,7 @@ from nassuite.report import charts
 from nassuite.report.chart import Chart
 from nassuite.report.markup import Markup, element, join
 from nassuite.report.style import SCRIPT, style_sheet
+from nassuite.report.svg import inline, marker
 from nassuite.report.tables import WORDS, Answer, Table
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -57,9 +58,9 @@ def pareto(chart: Chart, caption: str) -> Markup:
     """The chart for wide and for narrow pages, its legend, and a line that shows what is pointed at."""
     return element(
         "figure",
-        charts.pareto_chart(chart, width=charts.WIDE[0], height=charts.WIDE[1], class_="wide"),
-        charts.pareto_chart(chart, width=charts.NARROW[0], height=charts.NARROW[1], class_="narrow"),
-        charts.legend(chart),
+        inline(charts.pareto_chart(chart, *charts.WIDE), class_="wide", role="group"),
+        inline(charts.pareto_chart(chart, *charts.NARROW), class_="narrow", role="group"),
+        legend(chart),
         element(
             "output",
             "Point at a mark, or step through them with the tabulator key, to see its architecture.",
@@ -69,6 +70,24 @@ def pareto(chart: Chart, caption: str) -> Markup:
         element("figcaption", caption),
         class_="pareto",
     )
+
+
+def legend(chart: Chart) -> Markup:
+    """The keys of the markers in use, as a list that wraps."""
+    items = [
+        element(
+            "li",
+            element(
+                "svg",
+                marker(chart.styles[kind].marker, (8, 8), class_=charts.mark_class(kind, chart)),
+                viewBox="0 0 16 16",
+                aria_hidden="true",
+            ),
+            chart.styles[kind].legend,
+        )
+        for kind in chart.kinds
+    ]
+    return element("ul", *items, class_="legend")
 
 
 def card(answer: Answer) -> Markup:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nassuite.report import anatomy, charts, tables
+from nassuite.report.architecture import draw, families
 from nassuite.report.content import Deployment, ReportContent
-from nassuite.report.drawing import draw, families
 from nassuite.report.elements import (
     card,
     definitions,
@@ -19,19 +19,23 @@ from nassuite.report.elements import (
 )
 from nassuite.report.front import Front, build_front
 from nassuite.report.markup import Markup, element, join
+from nassuite.report.pictures import Pictures, of_budget, pictures
+from nassuite.report.svg import inline
 from nassuite.report.words import budget
 from nassuite.spec import Arch
+
+NARROW = 348  # pixels of an architecture on a phone
 
 
 def page(content: ReportContent) -> str:
     """The whole page. The same content gives the same text."""
-    front = build_front(content)
+    front, shown = build_front(content), pictures(content)
     sections = [
         _answer(content),
         _pareto(front, content),
-        _trust(content),
-        _found(content),
-        *(_built(deployment, content) for deployment in content.deployed),
+        _trust(content, shown),
+        _found(content, shown),
+        *(_built(deployment, content, shown) for deployment in content.deployed),
         _repeat(content),
         _notes(content),
     ]
@@ -91,18 +95,15 @@ def _pareto_caption(front: Front, content: ReportContent) -> str:
     return " ".join(words)
 
 
-def _trust(content: ReportContent) -> Markup:
+def _trust(content: ReportContent, shown: Pictures) -> Markup:
     words = tables.predictor_words(content)
     predictor = [remark(words)]
-    if content.predictor and content.predictor.points:
-        predictor = [figure(charts.predictor_chart(content.predictor)), remark(f"{words} Band: within 10 %.")]
+    if "predictor" in shown:
+        predictor = [figure(inline(shown["predictor"])), remark(f"{words} Band: within 10 %.")]
     columns = [element("section", element("h3", "Predicted against measured latency"), *predictor)]
-    ranking = [remark(tables.UNRANKED)]
-    if content.ranking:
-        ranking = [
-            figure(charts.ranking_chart(content.ranking)),
-            remark(tables.ranking_words(content.ranking)),
-        ]
+    ranking = [remark(tables.ranking_words(content.ranking) if content.ranking else tables.UNRANKED)]
+    if "ranking" in shown:
+        ranking.insert(0, figure(inline(shown["ranking"])))
     columns.append(element("section", element("h3", "The supernet's ranking"), *ranking))
     parts = [pair(*columns)]
     if content.ranking:
@@ -118,10 +119,10 @@ def _trust(content: ReportContent) -> Markup:
     return section("How far to trust it", *parts)
 
 
-def _found(content: ReportContent) -> Markup:
+def _found(content: ReportContent, shown: Pictures) -> Markup:
     history = [remark(tables.history_words(content))]
-    if content.history and content.history.points:
-        history = [figure(charts.history_chart(content.history)), *history]
+    if "history" in shown:
+        history.insert(0, figure(inline(shown["history"])))
     columns = [element("section", element("h3", "How the search went"), *history)]
     facts = content.choices
     if facts:
@@ -135,23 +136,21 @@ def _found(content: ReportContent) -> Markup:
             element("h3", "Which choices matter"),
             pair(
                 *(
-                    element(
-                        "section", element("h4", f"For {what}"), figure(anatomy.choice_chart(facts, what))
-                    )
+                    element("section", element("h4", f"For {what}"), figure(inline(shown[f"choices-{what}"])))
                     for what in ("accuracy", "latency")
                 )
             ),
             remark(anatomy.choice_words(facts)),
         ]
     if content.training:
-        accuracy = charts.accuracy_chart(content.training, content.metric)
-        curves = [figure(chart) for chart in (accuracy, charts.loss_chart(content.training)) if chart]
+        curves = charts.training_charts(content.training, content.metric)
         words = "The largest and the smallest subnet of the supernet after each epoch, and its loss."
-        parts += [element("h3", "Training of the supernet"), remark(words), pair(*curves)]
+        parts += [element("h3", "Training of the supernet"), remark(words)]
+        parts.append(pair(*(figure(inline(curve)) for curve in curves)))
     return section("How it was found", *parts)
 
 
-def _built(deployment: Deployment, content: ReportContent) -> Markup:
+def _built(deployment: Deployment, content: ReportContent, shown: Pictures) -> Markup:
     """What the winner of one budget is: its files, its architecture, its time by block, what pruning removed."""
     arch = Arch.from_json(deployment.arch_json)
     costs = deployment.costs
@@ -169,29 +168,29 @@ def _built(deployment: Deployment, content: ReportContent) -> Markup:
         element("p", element("code", deployment.arch), class_="arch"),
         families(arch),
         figure(
-            draw(arch, costs, width=760, class_="wide"),
-            draw(arch, costs, width=348, class_="narrow"),
+            inline(shown[of_budget("architecture", deployment)], class_="architecture wide"),
+            inline(draw(arch, costs, width=NARROW), class_="architecture narrow"),
             element("figcaption", caption),
         ),
     ]
     if costs:
         parts.append(folded("Cost of every part", table(tables.cost_table(deployment), "costs")))
     columns = []
-    if deployment.times:
+    if drawing := shown.get(of_budget("time", deployment)):
         columns.append(
             element(
                 "section",
                 element("h3", "Where its time goes"),
-                figure(anatomy.time_chart(deployment)),
+                figure(inline(drawing)),
                 remark(anatomy.time_words(deployment)),
             )
         )
-    if any(cut.after < cut.before for cut in deployment.cuts):
+    if drawing := shown.get(of_budget("cuts", deployment)):
         columns.append(
             element(
                 "section",
                 element("h3", "What pruning removed"),
-                figure(anatomy.cut_chart(deployment)),
+                figure(inline(drawing)),
                 remark(anatomy.cut_words(deployment)),
             )
         )

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nassuite.report import anatomy, tables
+from nassuite.report.architecture import describe
 from nassuite.report.content import Deployment, ReportContent
-from nassuite.report.drawing import describe
 from nassuite.report.evidence import RankingFacts
 from nassuite.report.front import build_front
+from nassuite.report.pictures import Pictures, of_budget, pictures
 from nassuite.report.words import budget
 from nassuite.spec import Arch
 
 
 def markdown(content: ReportContent) -> str:
-    """The whole text; its picture is ``pareto.svg`` beside it."""
-    run = content.run
+    """The whole text; its pictures are ``pareto.svg`` and those in ``figures`` beside it."""
+    run, shown = content.run, pictures(content)
     parts = [f"# {plain(tables.headline(content))}", plain(tables.lede(content))]
     if run.misses:
         parts += ["**What this run does not reach**", bullets(run.misses)]
@@ -34,9 +35,9 @@ def markdown(content: ReportContent) -> str:
             "### Baselines under the same data and meter",
             markdown_table(tables.baseline_table(content.baselines, content.metric)),
         ]
-    parts += _trust(content)
-    parts += _found(content)
-    parts += [part for deployment in content.deployed for part in _built(deployment, content)]
+    parts += _trust(content, shown)
+    parts += _found(content, shown)
+    parts += [part for deployment in content.deployed for part in _built(deployment, content, shown)]
     if not content.deployed:
         parts.append("No file was deployed.")
     parts += _repeat(content)
@@ -68,10 +69,10 @@ def _last_volume(content: ReportContent) -> list[str]:
     return [f"Hypervolume {volume:.4g} ms × accuracy after {evaluations:,} distinct evaluations."]
 
 
-def _trust(content: ReportContent) -> list[str]:
-    parts = ["## How far to trust it", plain(tables.predictor_words(content))]
+def _trust(content: ReportContent, shown: Pictures) -> list[str]:
+    parts = ["## How far to trust it", _picture("predictor", shown), plain(tables.predictor_words(content))]
     if content.ranking:
-        parts += ["### The supernet's ranking", *_ranking(content.ranking)]
+        parts += ["### The supernet's ranking", _picture("ranking", shown), *_ranking(content.ranking)]
     else:
         parts.append(plain(tables.UNRANKED))
     if content.finalists:
@@ -79,24 +80,29 @@ def _trust(content: ReportContent) -> list[str]:
     return parts
 
 
-def _found(content: ReportContent) -> list[str]:
-    parts = ["## How it was found", plain(tables.history_words(content)), *_last_volume(content)]
+def _found(content: ReportContent, shown: Pictures) -> list[str]:
+    parts = ["## How it was found", _picture("history", shown), plain(tables.history_words(content))]
+    parts += _last_volume(content)
     facts = content.choices
     if facts:
         parts += [
             "### Which choices matter",
+            *(_picture(f"choices-{what}", shown) for what in ("accuracy", "latency")),
             plain(anatomy.choice_words(facts)),
             markdown_table(anatomy.choice_table(facts)),
         ]
         parts += ["### What the front's architectures share", plain(anatomy.trait_words(facts))]
         parts.append(markdown_table(anatomy.trait_table(facts)) if facts.traits else "")
+    if content.training:
+        parts += ["### Training of the supernet", _picture("training", shown)]
     return parts
 
 
-def _built(deployment: Deployment, content: ReportContent) -> list[str]:
+def _built(deployment: Deployment, content: ReportContent, shown: Pictures) -> list[str]:
     arch = Arch.from_json(deployment.arch_json)
     parts = [
         f"## The winner for {budget(deployment.budget_ms)}",
+        _picture(of_budget("architecture", deployment), shown),
         f"{_code(deployment.arch)}: {plain(describe(arch))}",
         markdown_table(tables.variant_table(deployment, content)),
         bullets(f"{v.name}: {v.notes}" for v in deployment.variants if v.notes),
@@ -105,16 +111,23 @@ def _built(deployment: Deployment, content: ReportContent) -> list[str]:
     if deployment.times:
         parts += [
             "### Where its time goes",
+            _picture(of_budget("time", deployment), shown),
             plain(anatomy.time_words(deployment)),
             markdown_table(anatomy.time_table(deployment)),
         ]
     if deployment.cuts:
         parts += [
             "### What pruning removed",
+            _picture(of_budget("cuts", deployment), shown),
             plain(anatomy.cut_words(deployment)),
             markdown_table(anatomy.cut_table(deployment)),
         ]
     return parts
+
+
+def _picture(name: str, shown: Pictures) -> str:
+    """Nothing where there is none of that name."""
+    return f"![{plain(shown[name].label)}](figures/{name}.svg)" if name in shown else ""
 
 
 def _repeat(content: ReportContent) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nassuite.report.drawing import Anchor
+
 Box = tuple[float, float, float, float]  # left, top, right, bottom; y grows downwards
 
 LINE = 16.0  # height of a label, pixels
@@ -17,7 +19,7 @@ class Place:
 
     x: float
     y: float
-    anchor: str
+    anchor: Anchor
 
 
 def place_labels(

@@ -1,25 +1,12 @@
-"""A plot's frame as inline SVG: scales, grid, axes, markers. Colours come from the page's style sheet."""
+"""A plot's frame: scales, grid, axes, and where on it a point lies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from nassuite.report.markup import Markup, element, join
+from nassuite.report.drawing import Area, Drawing, Line, Marker, Point, Shape, Text
 from nassuite.report.scale import Scale
-
-MARKERS = {
-    "dot": "M-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0",
-    "circle": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0",
-    "ring": "M-5.5 0a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0-11 0",
-    "square": "M-5.5-5.5h11v11h-11z",
-    "triangle": "M0-7L7 5.5H-7z",
-    "diamond": "M0-7.5L7.5 0L0 7.5L-7.5 0z",
-    "pentagon": "M0-7L6.7-2.2L4.1 5.7H-4.1L-6.7-2.2z",
-    "cross": "M-5-5L5 5M-5 5L5-5",
-}
-
-Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -60,42 +47,38 @@ class Plot:
     def y(self, value: float) -> float:
         return self._height(self.y_axis.scale.place(value))
 
+    def at(self, point: Point) -> Point:
+        return self.x(point[0]), self.y(point[1])
+
     def _height(self, place: float) -> float:
         return self.height - self.bottom - place * (self.height - self.top - self.bottom)
 
-    def frame(self) -> Markup:
+    def frame(self) -> list[Shape]:
         floor, edge = self.height - self.bottom, self.width - self.right
-        parts = []
+        parts: list[Shape] = []
         for tick in self.y_axis.ticks(max(3, (floor - self.top) // 48)):
-            at = self.y(tick)
-            parts.append(element("path", class_="grid", d=f"M{self.left} {at:.1f}H{edge}"))
-            label = self.y_axis.write(tick)
-            parts.append(element("text", label, class_="tick", x=self.left - 7, y=at + 4, text_anchor="end"))
+            y = self.y(tick)
+            parts.append(Line(((self.left, y), (edge, y)), "grid"))
+            parts.append(Text(self.y_axis.write(tick), (self.left - 7, y + 4), "tick", "end"))
         for tick in self.x_axis.ticks(max(3, (edge - self.left) // 62)):
-            at = self.x(tick)
-            parts.append(element("path", class_="grid", d=f"M{at:.1f} {floor}v4"))
-            label = self.x_axis.write(tick)
-            parts.append(element("text", label, class_="tick", x=at, y=floor + 17, text_anchor="middle"))
-        parts.append(element("path", class_="axis", d=f"M{self.left} {floor}H{edge}"))
-        if gap := self.y_axis.scale.gap:
-            parts.append(self._break(*map(self._height, gap)))
-        parts.append(element("text", self.y_axis.title, class_="title", x=2, y=14))
-        x_title = element("text", self.x_axis.title, class_="title", x=edge, y=floor + 35, text_anchor="end")
-        return join([*parts, x_title])
+            x = self.x(tick)
+            parts.append(Line(((x, floor), (x, floor + 4)), "grid"))
+            parts.append(Text(self.x_axis.write(tick), (x, floor + 17), "tick", "middle"))
+        parts.append(Line(((self.left, floor), (edge, floor)), "axis"))
+        parts += [self._break(self._height(place)) for place in self.y_axis.scale.gap or ()]
+        parts.append(Text(self.y_axis.title, (2, 14), "title"))
+        parts.append(Text(self.x_axis.title, (edge, floor + 35), "title", "end"))
+        return parts
 
-    def _break(self, below: float, above: float) -> Markup:
-        """Two zigzags across the drawing: the axis goes on elsewhere."""
-        waves = (self.width - self.right - self.left) // 12
-        edges = [
-            element("path", class_="break", d=f"M{self.left} {at:.1f}" + "l6 -4l6 4" * waves)
-            for at in (below, above)
-        ]
-        return join(edges)
+    def _break(self, y: float) -> Line:
+        """A zigzag across the drawing: the axis goes on elsewhere."""
+        corners = range((self.width - self.right - self.left) // 12 * 2 + 1)
+        return Line(tuple((self.left + 6 * n, y - 4 * (n % 2)) for n in corners), "break")
 
-    def line(self, points: Iterable[Point], class_: str) -> Markup:
-        return self._path(((self.x(x), self.y(y)) for x, y in points), class_)
+    def line(self, points: Iterable[Point], class_: str) -> Line:
+        return Line(tuple(map(self.at, points)), class_)
 
-    def steps(self, points: Sequence[Point], class_: str) -> Markup:
+    def steps(self, points: Sequence[Point], class_: str) -> Line:
         """A staircase: each y holds until the next x."""
         corners: list[Point] = []
         for x, y in points:
@@ -104,33 +87,13 @@ class Plot:
             corners.append((x, y))
         return self.line(corners, class_)
 
-    def area(self, points: Iterable[Point], class_: str) -> Markup:
-        corners = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
-        return element("polygon", class_=class_, points=corners)
+    def area(self, points: Iterable[Point], class_: str) -> Area:
+        return Area(tuple(map(self.at, points)), class_)
 
-    def marker(self, marker: str, point: Point, *, class_: str, detail: str, reach: bool = False) -> Markup:
-        """``detail`` is its tool tip; ``reach`` puts it into the order of the tabulator key."""
-        return element(
-            "path",
-            element("title", detail),
-            class_=class_,
-            transform=f"translate({self.x(point[0]):.1f} {self.y(point[1]):.1f})",
-            d=MARKERS[marker],
-            tabindex=0 if reach else None,
-            role="img" if reach else None,
-            aria_label=detail if reach else None,
-        )
+    def marker(
+        self, name: str, point: Point, *, class_: str, detail: str = "", reach: bool = False
+    ) -> Marker:
+        return Marker(name, self.at(point), class_, detail, reach)
 
-    def drawing(self, *parts: Markup, label: str, role: str = "img", class_: str = "") -> Markup:
-        return element(
-            "svg",
-            *parts,
-            viewBox=f"0 0 {self.width} {self.height}",
-            role=role,
-            aria_label=label,
-            class_=f"chart {class_}".strip(),
-        )
-
-    def _path(self, pixels: Iterable[Point], class_: str) -> Markup:
-        corners = "L".join(f"{x:.1f} {y:.1f}" for x, y in pixels)
-        return element("path", class_=class_, d=f"M{corners}")
+    def drawing(self, shapes: Iterable[Shape], *, label: str, title: str = "") -> Drawing:
+        return Drawing(self.width, self.height, tuple(shapes), label, title)

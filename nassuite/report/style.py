@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nassuite.report.architecture import FAMILIES, OTHER
 from nassuite.report.chart import Style
-from nassuite.report.drawing import FAMILIES, OTHER
 from nassuite.report.front import STYLES
+from nassuite.report.paints import COLOURS, style_rules
+
+
+def palette(styles: Mapping[str, Style]) -> dict[str, tuple[str, str]]:
+    """The colours, on light paper and on dark, of operators and of kinds of marks, those in ``styles`` included."""
+    families = {f"op-{op}": (light, dark) for op, (_, light, dark) in FAMILIES.items()}
+    kinds = {f"k-{kind}": (style.light, style.dark) for kind, style in {**STYLES, **styles}.items()}
+    return {"op": OTHER[1:], **families, **kinds}
 
 
 def style_sheet(styles: Mapping[str, Style]) -> str:
-    """CSS for light and dark screens, phones and paper, with the palettes of the drawing and of marks in ``styles``."""
-    families = {f"op-{op}": (light, dark) for op, (_, light, dark) in FAMILIES.items()}
-    kinds = {f"k-{kind}": (style.light, style.dark) for kind, style in {**STYLES, **styles}.items()}
-    colours = {"op": OTHER[1:], **families, **kinds}
-    light = "".join(f".{name}{{--c:{pair[0]}}}" for name, pair in colours.items())
-    dark = "".join(f".{name}{{--c:{pair[1]}}}" for name, pair in colours.items())
+    """CSS for light and dark screens, phones and paper, with the palettes of architectures and of marks in ``styles``."""
+    light, dark = (
+        f":root{{{''.join(f'--{name}:{pair[column]};' for name, pair in COLOURS.items())}color-scheme:{scheme}}}"
+        + "".join(f".{name}{{--c:{pair[column]}}}" for name, pair in palette(styles).items())
+        for column, scheme in enumerate(("light", "dark"))
+    )
     # Paper is white whatever the screen's theme.
-    return f"{_CSS}{light}@media screen and (prefers-color-scheme:dark){{{_DARK}{dark}}}"
+    return f"{light}{style_rules()}{_CSS}@media screen and (prefers-color-scheme:dark){{{dark}}}"
 
-
-_DARK = (
-    ":root{--paper:#13161b;--ink:#e3e6ea;--muted:#9aa4b1;--rule:#2b313a;--panel:#1a1e25;--good:#3ccf9e;"
-    "--bad:#ff9550;--band:#24303c;color-scheme:dark}"
-)
 
 _CSS = """
-:root{--paper:#fff;--ink:#1a1e24;--muted:#59626e;--rule:#dde1e6;--panel:#f5f7f9;--good:#00714f;--bad:#b34700;
---band:#e3eef6;color-scheme:light}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);
@@ -71,26 +72,8 @@ figure{margin:12px 0}
 .pair>section{min-width:0}
 .variant-sets{max-width:760px}
 .chart{display:block;width:100%;height:auto;font-size:12px;overflow:visible}
-.chart text{fill:var(--ink)}
-.chart .tick,.chart .title,.chart .row-shape{fill:var(--muted)}
-.chart .title{font-size:1.04em}
-.grid{stroke:var(--rule);stroke-width:1;fill:none}
-.axis{stroke:var(--muted);stroke-width:1;fill:none}
-.mark{fill:var(--c);stroke:var(--paper);stroke-width:1;outline:none}
-.mark.open{fill:none;stroke:var(--c);stroke-width:1.8}
-.mark.soft{fill-opacity:.55;stroke:none}
-.mark.k-dominated{fill-opacity:.42;stroke:none}
-.mark.small{stroke:none}
-.mark.chosen{stroke:var(--ink);stroke-width:2}
+.mark{outline:none}
 .mark.on,.mark:focus-visible{stroke:var(--ink);stroke-width:2.5;stroke-opacity:1;fill-opacity:1}
-.steps,.line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round}
-.steps{stroke-opacity:.75}
-.break{stroke:var(--muted);stroke-width:1;fill:none}
-.ideal{stroke:var(--muted);stroke-width:1;fill:none}
-.band{fill:var(--band)}
-.budget{stroke:var(--ink);stroke-width:1.2;stroke-dasharray:5 4;fill:none}
-.label,.budget-label{paint-order:stroke;stroke:var(--paper);stroke-width:3.5px;stroke-linejoin:round;font-weight:600}
-.budget-label{font-weight:400}
 .narrow{display:none}
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:3px 24px;margin:8px 0;padding:0;font-size:13px}
 .pareto .legend{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr))}
@@ -99,17 +82,6 @@ figure{margin:12px 0}
 .legend i{width:12px;height:12px;border-radius:2px;background:var(--c);flex:none}
 .pick{display:block;background:var(--panel);border-radius:5px;padding:8px 12px;min-height:61px;font-size:13px;
 overflow-wrap:anywhere}
-.face{fill:var(--c);fill-opacity:.11}
-.edge,.share{fill:var(--c)}
-.rail{fill:var(--c);fill-opacity:.2}
-.chart .share{fill:var(--c)}
-.second{fill:var(--muted)}
-.chart .bar-name{font-size:12px}
-.chart .bar-number{font-size:12px;fill:var(--muted)}
-.flow{stroke:var(--muted);stroke-width:1.2}
-.box-title,.row-name{font-weight:600}
-.chart .box-title{font-size:11.5px}
-.chart .box-line{font-size:11px;fill:var(--muted)}
 .scroll{overflow-x:auto;margin:10px 0}
 table{border-collapse:collapse;font-size:13.5px;line-height:1.4}
 th,td{text-align:right;padding:5px 0 5px 22px;border-bottom:1px solid var(--rule);white-space:nowrap;vertical-align:top}

@@ -93,8 +93,7 @@ def test_an_empty_middle_of_the_accuracies_is_left_out():
     assert below[1] < 0.6 < above[0] < min(trained)
     assert chart.accuracy.place(max(trained)) - chart.accuracy.place(min(trained)) > 0.2
     assert len(build_front(CONTENT).chart.accuracy.ranges) == 1
-    drawing = pareto_chart(chart, width=800, height=400, class_="")
-    assert drawing.count('class="break"') == 2
+    assert [shape.class_ for shape in pareto_chart(chart, 800, 400).shapes].count("break") == 2
 
 
 def test_slow_baselines_make_the_latency_axis_logarithmic():
