@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nassuite.settings import check_least, check_seed, option
+from nassuite import options
+from nassuite.options import option
+from nassuite.settings import check_least, check_positive, check_seed
 
 
 @dataclass(frozen=True)
@@ -13,7 +15,7 @@ class AuditSettings:
 
     architectures: int = option(60, "architectures trained from scratch, a third of them twice")
     epochs: int = option(8, "epochs of each training")
-    train_images: int | None = option(None, "train on a stratified subset of this many images")
+    train_images: int | None = option(**options.TRAIN_IMAGES)
     max_macs: int | None = option(
         None,
         "only architectures of at most this many MACs, which train sooner: the verdict is on those alone",
@@ -36,4 +38,4 @@ class AuditSettings:
                 "workers": 1,
             },
         )
-        check_least(self, {"lr": 1e-6})
+        check_positive(self, "lr")

@@ -29,13 +29,13 @@ from nassuite.latency.footprint import predicted
 from nassuite.metrics import score
 from nassuite.nn.network import build
 from nassuite.progress import SILENT, Progress
-from nassuite.records import append_jsonl, write_json, write_text
+from nassuite.records import append_jsonl, read_toml, write_json, write_text, write_toml
 from nassuite.report import evidence as e
 from nassuite.report import read_report, write_report
 from nassuite.report.markdown import audit_markdown
 from nassuite.run_directory import RunDirectory, read_lines
 from nassuite.search.ranking import Correlation, Ranking, rank
-from nassuite.settings import from_table, read_toml, to_table, write_toml
+from nassuite.settings import from_table, to_table
 from nassuite.space import Space
 from nassuite.spec import Arch
 from nassuite.stages import accuracy_of

@@ -13,6 +13,7 @@ from torch import nn
 from nassuite.blocks.layers import zero_last_batch_norms
 from nassuite.blocks.learned_group_conv import convert, has_learned_groups
 from nassuite.card import confusion_lines, hash_lines, interface_lines, limit_lines, write_card
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.data import Data, DataConfig, Split, default_augment, load_data
 from nassuite.errors import InputError
 from nassuite.latency.choice import logits_in
@@ -31,7 +32,6 @@ from nassuite.nn.network import Normalised
 from nassuite.onnx_export import export_onnx, onnx_bytes, run_onnx
 from nassuite.progress import Progress
 from nassuite.records import SCHEMA_VERSION, environment, write_json
-from nassuite.run_directory import FileCheckpoints
 from nassuite.train.distill import SoftLabels, train_network
 from nassuite.train.loop import Checkpoint
 from nassuite.train.recalibrate import predict

@@ -12,12 +12,13 @@ from nassuite.errors import InputError
 from nassuite.latency.meter import Meter, measure
 from nassuite.latency.target import Target
 from nassuite.models import load_model
+from nassuite.options import AUTO
 from nassuite.progress import SILENT, Progress
-from nassuite.records import environment
+from nassuite.records import environment, read_toml
 from nassuite.report.comparison import Compared, Comparison, write_comparison
 from nassuite.run_directory import RunDirectory, file_name
 from nassuite.segmenting import MASKS
-from nassuite.settings import read_toml, to_table
+from nassuite.settings import to_table
 from nassuite.train_settings import TrainSettings
 from nassuite.training import Trained, train_model
 
@@ -89,7 +90,7 @@ def _trained(name: str, settings: TrainSettings, folder: Path, progress: Progres
     trained = train_model(None, out=run.root, resume=True, progress=progress)
     for field in dataclasses.fields(settings):
         mine, theirs = getattr(wanted, field.name), getattr(trained.settings, field.name)
-        unset = mine is None or mine == "auto" or field.name == "model"
+        unset = mine is None or mine == AUTO or field.name == "model"
         if not unset and mine != theirs:
             raise InputError(
                 f"{run.root} was trained with {field.name} {theirs}, not {mine}: give another --out, or delete it"

@@ -17,13 +17,12 @@ from nassuite.errors import InputError
 from nassuite.latency.meter import Meter, measure
 from nassuite.latency.target import Target, target_key
 from nassuite.progress import SILENT, Progress
-from nassuite.records import read_json
+from nassuite.records import read_json, read_toml
 from nassuite.report import read_report
 from nassuite.report.front import pareto_evaluations
 from nassuite.report.runs import RunComparison, RunModel, RunRecord, Searched, unit_of
 from nassuite.report.runs_text import MOST_RUNS
 from nassuite.run_directory import RunDirectory, read_lines, read_record
-from nassuite.settings import read_toml
 
 
 def compare_runs(

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from nassuite import deploy
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.data import Data, DataConfig, default_augment, load_data
 from nassuite.errors import InputError
 from nassuite.latency.cache import CachedMeter
 from nassuite.latency.calibrate import Sample
-from nassuite.latency.choice import AUTO, chosen_target
+from nassuite.latency.choice import chosen_target
 from nassuite.latency.choosing import arrays
 from nassuite.latency.devices import StoredMeter
 from nassuite.latency.features import features
@@ -29,12 +30,13 @@ from nassuite.metrics import class_weights
 from nassuite.nn.network import Interface
 from nassuite.nn.supernet import Supernet
 from nassuite.onnx_export import export_arch
+from nassuite.options import AUTO
 from nassuite.progress import Progress
 from nassuite.report.comparison import read_comparison
-from nassuite.run_directory import FileCheckpoints, RunDirectory, read_lines
+from nassuite.run_directory import RunDirectory, read_lines
 from nassuite.search.driver import Evaluation, evaluations, open_study
 from nassuite.search.smallest import smallest
-from nassuite.settings import LIMITS, Settings, flag
+from nassuite.settings import LEAST_CALIBRATION, LIMITS, Settings, flag
 from nassuite.space import Space
 from nassuite.space_file import load_space
 from nassuite.spec import Arch
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     import optuna
 
 RECALIBRATION_IMAGES = 1024
-LEAST_SAMPLES = 24
 
 
 @dataclass
@@ -116,10 +117,10 @@ class Flow:
         """What the run's device has measured of its space. Raises InputError where that is too little."""
         assert isinstance(self.meter, StoredMeter)
         samples = self.meter.device.samples(self.space, self.data.in_chans)
-        if len(samples) < LEAST_SAMPLES:
+        if len(samples) < LEAST_CALIBRATION:
             raise InputError(
                 f"--target {self.settings.target} has measured {len(samples)} architectures of {self.space.name}: "
-                f"a search takes {LEAST_SAMPLES} or more"
+                f"a search takes {LEAST_CALIBRATION} or more"
             )
         return samples
 
@@ -240,9 +241,9 @@ def prepare(run: RunDirectory, settings: Settings, *, progress: Progress, meter:
             f"--size {size}: the space {space.name} is for {max(space.resolution)} pixels; leave --size out, or "
             "give another --space"
         )
-    if space.size < LEAST_SAMPLES:
+    if space.size < LEAST_CALIBRATION:
         raise InputError(
-            f"the space {space.name} has only {space.size} architectures: a search takes {LEAST_SAMPLES} or more"
+            f"the space {space.name} has only {space.size} architectures: a search takes {LEAST_CALIBRATION} or more"
         )
     if max(space.resolution) != data.size:
         data = data.resized(max(space.resolution))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nassuite import deploy, deploy_card
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.compress.prune import PruneRecord, replay
 from nassuite.errors import DeviceNeeded
 from nassuite.flow import Flow
@@ -16,7 +17,7 @@ from nassuite.records import write_json
 from nassuite.refining import refined
 from nassuite.report import write_report
 from nassuite.report.comparison import read_comparison, with_baselines
-from nassuite.run_directory import FileCheckpoints, read_record
+from nassuite.run_directory import read_record
 from nassuite.search.finalists import within_noise
 from nassuite.spec import Arch
 from nassuite.summary import Inputs, report_content

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.compress.fine_tune import fine_tuned
 from nassuite.compress.graph_module import NoTrainingForm
 from nassuite.compress.quantize import (
@@ -33,7 +34,6 @@ from nassuite.onnx_source import OnnxSource
 from nassuite.progress import Progress
 from nassuite.quantize_settings import QuantizeSettings
 from nassuite.records import write_bytes
-from nassuite.run_directory import FileCheckpoints
 
 FORMATS: dict[str, Activation] = {"u8s8": "uint8", "s8s8": "int8"}
 """Activations and weights, as the kernels are called."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ T = TypeVar("T")
 
 QUIET_SECONDS = 2.0
 LINE_EVERY_SECONDS = 15.0
+CLEARED_LINE = "\r\x1b[2K"
 
 
 class Progress:
@@ -31,6 +34,21 @@ class Progress:
         """Ends bars that an exception left behind: the frames in its traceback keep them alive."""
         while self._bars:
             self._bars.pop().stop()
+
+    @contextmanager
+    def starting(self, text: str) -> Iterator[None]:
+        """Shows ``text`` on a terminal while a command imports its packages, which takes a second or two.
+
+        It goes when that is done, so that what is refused then is one line there too.
+        """
+        shown = self.enabled and sys.stderr.isatty()
+        if shown:
+            print(text[: shutil.get_terminal_size().columns - 1], end="", file=sys.stderr, flush=True)
+        try:
+            yield
+        finally:
+            if shown:
+                print(CLEARED_LINE, end="", file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         if self.enabled:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from nassuite import options
 from nassuite.errors import InputError
+from nassuite.options import AUTO, option
 from nassuite.settings import (
-    ONNX_RUNTIMES,
-    PRECISIONS,
     check_choices,
     check_least,
+    check_positive,
     check_seed,
     check_target,
     flag,
-    option,
 )
 
 TARGETS = ("target_ms", "speedup", "target_macs", "target_params", "ratio")
@@ -66,7 +66,7 @@ class PruneSettings:
         "which layers' channels are compared: each layer's own, all, or those of layers of the same structure",
         choices=("local", "global", "isomorphic"),
     )
-    align: str = option("auto", "widths become multiples of this; auto: what this CPU's runtime is fast at")
+    align: str = option(AUTO, "widths become multiples of this; auto: what this CPU's runtime is fast at")
     steps: int | None = option(
         None, "times of pruning and fine-tuning (default: 4 for latency, 8 for netadapt, else 1)"
     )
@@ -74,21 +74,13 @@ class PruneSettings:
     short_images: int = option(1024, "training images that a candidate of netadapt is fine-tuned on")
     batch_size: int = option(128, "images in a step")
     lr: float = option(0.02, "peak learning rate")
-    runtime: str = option(
-        "onnxruntime",
-        "what the exported file runs on; auto: the fastest here",
-        choices=("auto", *ONNX_RUNTIMES),
-    )
-    precision: str | None = option(
-        None, "what it calculates in (default: f32; with auto: the fastest that is right)", choices=PRECISIONS
-    )
-    threads: int = option(1, "threads of the runtime")
-    target: str | None = option(
-        None, "where latencies are: an imported device, or ssh:user@host (default: this machine)"
-    )
+    runtime: str = option(**options.RUNTIME)
+    precision: str | None = option(**options.PRECISION)
+    threads: int = option(**options.THREADS)
+    target: str | None = option(**options.TARGET)
     percentile: int = option(50, "the latency percentile that has to keep --target-ms", choices=(50, 90))
-    device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"))
-    seed: int = option(0, "seed of everything random")
+    device: str = option(**options.DEVICE)
+    seed: int = option(**options.SEED)
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -99,11 +91,10 @@ class PruneSettings:
             "threads": 1,
         }  # fmt: skip
         check_least(self, least)
-        if self.align != "auto" and not (self.align.isdecimal() and int(self.align) >= 1):
+        if self.align != AUTO and not (self.align.isdecimal() and int(self.align) >= 1):
             raise InputError(f"--align {self.align}: expected auto, or a number of channels from 1 up")
         _check_target(self)
-        if not 0 < self.lr < float("inf"):
-            raise InputError(f"--lr {self.lr:g}: expected a positive number")
+        check_positive(self, "lr")
 
     @property
     def goal(self) -> tuple[str, float]:
@@ -128,7 +119,7 @@ class PruneSettings:
             scope=self.scope or SCOPES[strategy][0],
             importance=self.importance or ("taylor" if strategy == "latency" else "magnitude"),
             steps=self.steps or STEPS[strategy],
-            align=str(vector_channels) if self.align == "auto" else self.align,
+            align=str(vector_channels) if self.align == AUTO else self.align,
         )
 
 
@@ -169,7 +160,7 @@ class SensitivitySettings:
     size: int | None = None
     train_images: int | None = None
     importance: str = "magnitude"
-    align: str = "auto"
+    align: str = AUTO
     seed: int = 0
 
     def __post_init__(self) -> None:

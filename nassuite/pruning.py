@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.compress.goal import Goal, Judge
 from nassuite.compress.importance import OF_THE_LOSS
 from nassuite.compress.steps import Plan, measure_candidates, prepare, prune_in_steps
@@ -28,19 +29,19 @@ from nassuite.latency.remote import meter_of
 from nassuite.latency.target import Target, vector_channels
 from nassuite.metrics import score
 from nassuite.onnx_export import export_onnx
+from nassuite.options import AUTO
 from nassuite.progress import SILENT, Progress
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning_result import Pruned, read_result, write_result
 from nassuite.pruning_source import Brought, bring_model
-from nassuite.records import cpu_info
+from nassuite.records import cpu_info, write_toml
 from nassuite.run_directory import (
-    FileCheckpoints,
     RunDirectory,
     begin_or_resume,
     check_unchanged,
     remembering,
 )
-from nassuite.settings import to_table, write_toml
+from nassuite.settings import to_table
 from nassuite.train.distill import SoftLabels, train_network
 from nassuite.train.loop import TrainConfig
 from nassuite.train.recalibrate import predict
@@ -135,7 +136,7 @@ def resolved(settings: PruneSettings, progress: Progress) -> tuple[PruneSettings
     """The settings with what this machine decides, and where their alignment comes from."""
     channels, reason = vector_channels(cpu_info())
     filled = settings.resolved(vector_channels=channels)
-    if settings.align != "auto":
+    if settings.align != AUTO:
         return filled, f"{settings.align}, as asked for"
     progress.say(f"widths become multiples of {channels}: {reason} (--align)")
     return filled, f"{channels}: {reason}"

@@ -15,7 +15,7 @@ from nassuite.errors import InputError
 from nassuite.models import Description, check_classifier, load_model, make_network, read_description
 from nassuite.nn.network import Normalised
 from nassuite.progress import SILENT, Progress
-from nassuite.settings import read_toml
+from nassuite.records import read_toml
 from nassuite.zoo.catalogue import NETWORKS
 from nassuite.zoo.create import check_size
 from nassuite.zoo.weights import load_weights, read_weights

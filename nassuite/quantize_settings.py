@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nassuite import options
 from nassuite.errors import InputError
-from nassuite.settings import check_choices, check_least, check_seed, option
+from nassuite.options import option
+from nassuite.settings import check_choices, check_least, check_positive, check_seed
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class QuantizeSettings:
 
     model: str = option("", "folder of a trained model, deploy folder, or .onnx file")
     data: str = option("", "images, as for nassuite train (default: those that the model was trained on)")
-    metric: str = option("top1", "what accuracy means", choices=("top1", "balanced", "f1"))
+    metric: str = option(**options.METRIC)
     max_drop: float = option(0.5, "points of validation accuracy that int8 may lose")
     calibration_images: int = option(256, "training images that the ranges of activations are taken from")
     finetune_epochs: int = option(
@@ -22,9 +24,9 @@ class QuantizeSettings:
     )
     batch_size: int = option(128, "images in a step of the fine-tuning")
     lr: float = option(0.005, "its peak learning rate")
-    device: str = option("auto", "where to fine-tune", choices=("auto", "cpu", "cuda"))
-    threads: int = option(1, "threads of the runtime")
-    seed: int = option(0, "seed of everything random")
+    device: str = option(**options.DEVICE | {"help": "where to fine-tune"})
+    threads: int = option(**options.THREADS)
+    seed: int = option(**options.SEED)
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -32,5 +34,4 @@ class QuantizeSettings:
         check_least(self, {"calibration_images": 1, "threads": 1, "finetune_epochs": 0, "batch_size": 2})
         if not 0 <= self.max_drop < 100:
             raise InputError(f"--max-drop {self.max_drop:g}: expected points, from 0 up and less than 100")
-        if not 0 < self.lr < float("inf"):
-            raise InputError(f"--lr {self.lr:g}: expected a positive number")
+        check_positive(self, "lr")

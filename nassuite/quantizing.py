@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nassuite.card import confusion_lines, hash_lines, interface_lines, write_card
+from nassuite.card import confusion_lines, hash_lines, interface_lines, limit_lines, write_card
 from nassuite.classifying import evaluate_file
 from nassuite.data import Data
 from nassuite.errors import InputError
@@ -26,9 +26,9 @@ from nassuite.latency.target import Target
 from nassuite.onnx_source import OnnxSource, open_onnx
 from nassuite.progress import SILENT, Progress
 from nassuite.quantize_settings import QuantizeSettings
-from nassuite.records import read_json, write_bytes, write_json
+from nassuite.records import read_json, write_bytes, write_json, write_toml
 from nassuite.run_directory import RunDirectory, begin_or_resume, check_unchanged, remembering
-from nassuite.settings import to_table, write_toml
+from nassuite.settings import to_table
 from nassuite.training_job import cuda_or_cpu
 
 
@@ -219,4 +219,12 @@ def _markdown(card: dict[str, Any]) -> list[str]:
             f"({row['speedup_low']:.2f} to {row['speedup_high']:.2f}) | {row['val']:.2%} | "
             f"{points_lost(row['val'], dense['val']):.2f} | {row['test']:.2%} ({low:.2%} to {high:.2%}) | {row['size_bytes']} |"
         )
-    return [*lines, "", *confusion_lines(card["labels"], card["test"]["confusion"]), "", *hash_lines(card)]
+    tested = card["test"]
+    lines += [
+        "",
+        *confusion_lines(card["labels"], tested["confusion"]),
+        "",
+        *limit_lines(card, tested["n"]),
+        "",
+    ]
+    return [*lines, *hash_lines(card)]

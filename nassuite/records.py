@@ -8,11 +8,14 @@ import os
 import platform
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from nassuite.errors import InputError
 
 SCHEMA_VERSION = 1
 
@@ -88,6 +91,21 @@ def read_jsonl(path: str | os.PathLike[str]) -> list[Any]:
             except json.JSONDecodeError:
                 continue
     return values
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Raises InputError for a file that cannot be read, or is no TOML."""
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path} is not a readable TOML file: {error}") from None
+
+
+def write_toml(path: str | os.PathLike[str], table: dict[str, Any]) -> None:
+    """As ``write_text``; a value that is None has no place in TOML."""
+    import tomli_w
+
+    write_text(path, tomli_w.dumps(table))
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

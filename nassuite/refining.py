@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import nn
 
 from nassuite import deploy
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.compress.goal import Goal, Judge
 from nassuite.compress.prune import PruneRecord
 from nassuite.compress.steps import Plan, prepare, prune_in_steps
@@ -18,7 +19,7 @@ from nassuite.errors import InputError
 from nassuite.flow import Flow
 from nassuite.latency.kernels import BLOCK
 from nassuite.metrics import score
-from nassuite.run_directory import FileCheckpoints, remembering
+from nassuite.run_directory import remembering
 from nassuite.spec import Arch
 from nassuite.train.distill import SoftLabels, train_network
 from nassuite.train.recalibrate import predict

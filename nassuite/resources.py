@@ -1,9 +1,12 @@
-"""Finds what is shipped (search spaces, studies), in a checkout and in a wheel, and the user's own folders."""
+"""What is there: shipped files (search spaces, studies), in a checkout and in a wheel, the user's own folders, and cores."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
+
+from nassuite.errors import InputError
 
 
 def data_folder(name: str) -> Path:
@@ -13,13 +16,21 @@ def data_folder(name: str) -> Path:
     return installed if installed.is_dir() else package.parent / name
 
 
-def find_toml(name: str, folder: str) -> Path | None:
-    """The file of a shipped name, or the path itself where it is a file; None where neither is."""
+def find_toml(name: str, folder: str, *, what: str) -> Path:
+    """The file of a shipped name, or the path itself where it is a file. Raises InputError where neither is, no such ``what``."""
     shipped = data_folder(folder) / f"{name}.toml"
     if "/" not in name and shipped.is_file():
         return shipped
     path = Path(name)
-    return path if path.is_file() else None
+    if not path.is_file():
+        known = ", ".join(shipped_names(folder))
+        raise InputError(f"no {what} {name!r}: expected one of {known}, or the path of a TOML file")
+    return path
+
+
+def usable_cores() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def user_folder(kind: Literal["cache", "data"]) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -11,14 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from nassuite.errors import Busy, InputError, first_line
-from nassuite.records import SCHEMA_VERSION, append_jsonl, read_json, read_jsonl, write_bytes
-from nassuite.settings import Settings, from_table, moved, read_toml, write_toml
-
-if TYPE_CHECKING:
-    from nassuite.train.loop import Checkpoint
+from nassuite.errors import Busy, InputError
+from nassuite.records import (
+    SCHEMA_VERSION,
+    append_jsonl,
+    read_json,
+    read_jsonl,
+    read_toml,
+    write_toml,
+)
+from nassuite.settings import Settings, from_table, moved
 
 S = TypeVar("S")
 
@@ -317,44 +320,3 @@ def remembering(path: Path) -> Callable[[str, Callable[[], Any]], Any]:
         return known[name]
 
     return remember
-
-
-@dataclass(frozen=True)
-class FileCheckpoints:
-    """Checkpoints of one training in one safetensors file, JSON values in its metadata."""
-
-    path: Path
-
-    def load(self) -> Checkpoint | None:
-        from nassuite.train.loop import Checkpoint
-
-        if not self.path.is_file():
-            return None
-        with self._opened("pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Checkpoint(tensors, json.loads(file.metadata()["meta"]))
-
-    def meta(self) -> dict[str, Any] | None:
-        """The JSON values alone."""
-        if not self.path.is_file():
-            return None
-        with self._opened("np") as file:
-            return json.loads(file.metadata()["meta"])
-
-    @contextmanager
-    def _opened(self, framework: str) -> Iterator[Any]:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self.path, framework=framework) as file:
-                yield file
-        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise InputError(
-                f"{self.path} is damaged ({first_line(error)}): delete it to train again"
-            ) from None
-
-    def save(self, checkpoint: Checkpoint) -> None:
-        from safetensors.torch import save
-
-        tensors = {name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
-        write_bytes(self.path, save(tensors, {"meta": json.dumps(checkpoint.meta)}))

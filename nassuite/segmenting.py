@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.data import Augment
 from nassuite.data.masks import MaskData, load_masks
 from nassuite.errors import InputError
@@ -18,7 +19,6 @@ from nassuite.nn.network import Normalised
 from nassuite.onnx_export import export_onnx, onnx_bytes
 from nassuite.progress import Progress
 from nassuite.records import SCHEMA_VERSION, environment, write_json
-from nassuite.run_directory import FileCheckpoints
 from nassuite.settings import flag
 from nassuite.train.segment import segmentation_confusion, train_segmentation
 from nassuite.train_settings import TrainSettings

@@ -25,9 +25,9 @@ from nassuite.progress import SILENT, Progress
 from nassuite.prune_settings import PruneSettings, SensitivitySettings
 from nassuite.pruning import SCORING_IMAGES, check_facts, resolved
 from nassuite.pruning_source import Brought, bring_model
-from nassuite.records import write_bytes, write_text
+from nassuite.records import write_bytes, write_text, write_toml
 from nassuite.run_directory import RunDirectory, begin_or_resume, remembering
-from nassuite.settings import to_table, write_toml
+from nassuite.settings import to_table
 from nassuite.train.recalibrate import predict
 
 if TYPE_CHECKING:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import tomllib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nassuite import options
 from nassuite.errors import InputError
-from nassuite.records import write_text
+from nassuite.options import ONNX_RUNTIMES, option
+from nassuite.records import read_toml
 from nassuite.resources import find_toml, shipped_names
 from nassuite.storage_url import check_storage, without_password
-from nassuite.time_shares import parse_duration, prune_epochs_of
+from nassuite.time_shares import LEAST, parse_duration, prune_epochs_of
 
 SUPERNET_SETTINGS = ("size", "train_images", "class_weights", "epochs", "batch_size", "lr", "seed")
 """What a supernet depends on, beside its data and space."""
@@ -28,14 +29,8 @@ LIMITS = {"max_params": ("params", 1.0), "max_size_mb": ("size", 1e6), "max_memo
 SHARED_SETTINGS = ("calibration", "epochs", "trials", "finetune_epochs", "prune_epochs")
 """What a time limit decides, where it is not given."""
 
-ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-cuda", "openvino")
-TORCH_RUNTIMES = ("torch", "torch-compile")
-PRECISIONS = ("f32", "tf32", "bf16", "f16")
-
-
-def option(default: Any, help: str, **more: Any) -> Any:
-    """A field of a settings dataclass: ``help`` is what its flag says, ``more`` what else is known of it (choices)."""
-    return dataclasses.field(default=default, metadata={"help": help, **more})
+LEAST_CALIBRATION = LEAST["calibration"]
+"""Measured architectures that a search takes, at least."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +48,17 @@ class Settings:
         choices=("budget", "pareto", "mnas"),
     )
     data: str = option("digits", "digits, folder:DIR, or cifar10|cifar100|fashion-mnist[:DIR]")
-    size: int | None = option(None, "side of the images in pixels (default: fits the data)")
-    train_images: int | None = option(None, "train on a stratified subset of this many images")
-    metric: str = option("top1", "what accuracy means", choices=("top1", "balanced", "f1"))
-    class_weights: str = option("none", "auto weighs rare classes up", choices=("none", "auto"))
+    size: int | None = option(**options.SIZE)
+    train_images: int | None = option(**options.TRAIN_IMAGES)
+    metric: str = option(**options.METRIC)
+    class_weights: str = option(**options.CLASS_WEIGHTS)
     space: str | None = option(None, "search space: a shipped name or a TOML file (default: fits the size)")
     percentile: int = option(50, "the latency percentile that has to keep the budget", choices=(50, 90))
     confidence: float = option(0.99, "confidence of the certificate")
-    runtime: str = option(
-        "onnxruntime",
-        "what the exported file runs on; auto: the fastest here",
-        choices=("auto", *ONNX_RUNTIMES),
-    )
-    precision: str | None = option(
-        None, "what it calculates in (default: f32; with auto: the fastest that is right)", choices=PRECISIONS
-    )
-    threads: int = option(1, "threads of the runtime")
-    target: str | None = option(
-        None, "where latencies are: an imported device, or ssh:user@host (default: this machine)"
-    )
+    runtime: str = option(**options.RUNTIME)
+    precision: str | None = option(**options.PRECISION)
+    threads: int = option(**options.THREADS)
+    target: str | None = option(**options.TARGET)
     time_limit: str | None = option(
         None,
         "how long it may take (45s, 90m, 1h30m): epochs, trials and measurements that are not given are made to fit",
@@ -120,8 +107,8 @@ class Settings:
     baselines: str | None = option(
         None, "folder of a zoo compare on the same images, to draw the report against"
     )
-    device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"))
-    seed: int = option(0, "seed of everything random")
+    device: str = option(**options.DEVICE)
+    seed: int = option(**options.SEED)
 
     def __post_init__(self) -> None:
         if not isinstance(self.budget_ms, tuple):  # from Python a number or a list is as natural
@@ -196,6 +183,14 @@ def check_least(settings: Any, least: Mapping[str, float]) -> None:
             raise InputError(f"{flag(name)} {value:g}: expected {bound:g} or more")
 
 
+def check_positive(settings: Any, *names: str) -> None:
+    """Raises InputError for a value, unless it is None, that is no finite number above 0."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{flag(name)} {value:g}: expected a positive number")
+
+
 def check_seed(seed: int) -> None:
     if not 0 <= seed < 2**31:
         raise InputError(f"--seed {seed}: expected 0 to 2147483647")
@@ -248,7 +243,7 @@ def _check(settings: Settings) -> None:
     if len(set(names)) != len(names):
         raise InputError(f"--budget-ms {' '.join(names)}: give every budget once (six digits count)")
     at_least = {
-        "threads": 1, "epochs": 1, "batch_size": 2, "calibration": 24, "trials": 1, "workers": 1,
+        "threads": 1, "epochs": 1, "batch_size": 2, "calibration": LEAST_CALIBRATION, "trials": 1, "workers": 1,
         "finetune_epochs": 0, "prune_epochs": 0, "size": 8, "train_images": 1,
     }  # fmt: skip
     check_least(settings, at_least)
@@ -263,12 +258,7 @@ def _check(settings: Settings) -> None:
         raise InputError(
             f"--predicted-confidence {settings.predicted_confidence:g}: expected 0.5 or more and less than 1"
         )
-    for name in LIMITS:
-        value = getattr(settings, name)
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise InputError(f"{flag(name)} {value:g}: expected a positive number")
-    if not (math.isfinite(settings.lr) and settings.lr > 0):
-        raise InputError(f"--lr {settings.lr:g}: expected a positive number")
+    check_positive(settings, "lr", *LIMITS)
 
 
 def flag(name: str) -> str:
@@ -300,10 +290,7 @@ def to_table(settings: Any) -> dict[str, Any]:
 
 def load_study(name: str) -> dict[str, Any]:
     """Settings of a shipped study by name, or of a TOML file by path."""
-    path = find_toml(name, "studies")
-    if path is None:
-        known = ", ".join(shipped_names("studies"))
-        raise InputError(f"no study {name!r}: expected one of {known}, or the path of a TOML file")
+    path = find_toml(name, "studies", what="study")
     return from_table(read_toml(path), str(path))
 
 
@@ -326,16 +313,3 @@ def moved(settings: Settings, folder: str) -> Settings:
         space=settings.space if shipped else seen(str(settings.space)),
         baselines=seen(settings.baselines) if settings.baselines else None,
     )
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path} is not a readable TOML file: {error}") from None
-
-
-def write_toml(path: Path, table: dict[str, Any]) -> None:
-    import tomli_w
-
-    write_text(path, tomli_w.dumps(table))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from typing import Any, get_args
 
 from nassuite.errors import InputError
-from nassuite.resources import find_toml, shipped_names
+from nassuite.records import read_toml
+from nassuite.resources import find_toml
 from nassuite.space import Space, Stage
 from nassuite.spec import DOWNSAMPLINGS, OPERATORS, Activation
 
@@ -21,15 +21,8 @@ def load_space(name: str) -> Space:
 
     Raises InputError that names the file, the key and what was expected.
     """
-    path = find_toml(name, "search_spaces")
-    if path is None:
-        known = ", ".join(shipped_names("search_spaces"))
-        raise InputError(f"no search space {name!r}: expected one of {known}, or the path of a TOML file")
-    try:
-        table = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path} is not a readable TOML file: {error}") from None
-    return _Reader(str(path)).space(table, path.stem)
+    path = find_toml(name, "search_spaces", what="search space")
+    return _Reader(str(path)).space(read_toml(path), path.stem)
 
 
 class _Reader:

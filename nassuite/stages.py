@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.flow import Flow
 from nassuite.latency.calibrate import Sample
 from nassuite.latency.choosing import collect
 from nassuite.latency.meter import normalised_ms
 from nassuite.metrics import score
 from nassuite.records import append_jsonl, write_json
-from nassuite.run_directory import FileCheckpoints
 from nassuite.spec import Arch
 from nassuite.train.recalibrate import predict, recalibrated
 from nassuite.train.sandwich import train_supernet

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.errors import InputError
 from nassuite.flow import Flow
 from nassuite.nn.supernet import Supernet
-from nassuite.run_directory import FileCheckpoints, RunDirectory
+from nassuite.run_directory import RunDirectory
 from nassuite.train.loop import Checkpoint
 
 CLASSIFIER = "slots.head.classifier."

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.errors import InputError
 from nassuite.records import environment
-from nassuite.run_directory import STAGES, FileCheckpoints, RunDirectory, read_lines
+from nassuite.run_directory import STAGES, RunDirectory, read_lines
 from nassuite.storage_url import without_password
 
 if TYPE_CHECKING:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nassuite import options
 from nassuite.errors import InputError
-from nassuite.settings import check_choices, check_least, check_seed, flag, option
+from nassuite.options import option
+from nassuite.settings import check_choices, check_least, check_positive, check_seed, flag
 
 OF_A_TEACHER = ("teacher", "loss", "temperature", "teacher_weight", "teacher_schedule", "cache_teacher")
 """Settings that say nothing where there is no teacher."""
@@ -21,11 +23,11 @@ class TrainSettings:
     data: str = option(
         "digits", "digits, folder:DIR, cifar10|cifar100|fashion-mnist[:DIR], or masks:DIR for segmentation"
     )
-    size: int | None = option(None, "side of the images in pixels (default: fits the data)")
+    size: int | None = option(**options.SIZE)
     mask_size: str = option("256x256", "HEIGHTxWIDTH to which images with masks are brought")
-    train_images: int | None = option(None, "train on a stratified subset of this many images")
-    metric: str = option("top1", "what accuracy means", choices=("top1", "balanced", "f1"))
-    class_weights: str = option("none", "auto weighs rare classes up", choices=("none", "auto"))
+    train_images: int | None = option(**options.TRAIN_IMAGES)
+    metric: str = option(**options.METRIC)
+    class_weights: str = option(**options.CLASS_WEIGHTS)
     epochs: int = option(10, "passes over the training images")
     batch_size: int = option(128, "images in a step")
     optimizer: str = option("sgd", "how weights move", choices=("sgd", "rmsprop", "adamw"))
@@ -57,8 +59,8 @@ class TrainSettings:
     )  # fmt: skip
     keep: str = option("last", "the weights of which epoch", choices=("last", "best"))
     init: str | None = option(None, "weights to start from: a file, or the folder of a training")
-    device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"))
-    seed: int = option(0, "seed of everything random")
+    device: str = option(**options.DEVICE)
+    seed: int = option(**options.SEED)
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -73,11 +75,8 @@ class TrainSettings:
         for name in ("warmup", "label_smoothing", "ema"):
             if not getattr(self, name) < 1:
                 raise InputError(f"{flag(name)} {getattr(self, name):g}: expected less than 1")
-        if self.temperature is not None and not 0 < self.temperature < float("inf"):
-            raise InputError(f"--temperature {self.temperature:g}: expected a positive number")
+        check_positive(self, "temperature", "lr")
         if self.teacher_weight is not None and self.loss == "soft" and not self.teacher_weight <= 1:
             raise InputError(
                 f"--teacher-weight {self.teacher_weight:g}: a share of the loss, up to 1, for --loss soft"
             )
-        if self.lr is not None and not 0 < self.lr < float("inf"):
-            raise InputError(f"--lr {self.lr:g}: expected a positive number")

@@ -14,10 +14,10 @@ from typing import Any
 from nassuite.classifying import prepare_classifier
 from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
-from nassuite.records import read_json
+from nassuite.records import read_json, write_toml
 from nassuite.run_directory import RunDirectory, begin_or_resume
 from nassuite.segmenting import MASKS, prepare_segmentation
-from nassuite.settings import to_table, write_toml
+from nassuite.settings import to_table
 from nassuite.train_settings import TrainSettings
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.data import Augment
 from nassuite.errors import InputError
-from nassuite.run_directory import FileCheckpoints
+from nassuite.options import AUTO
 from nassuite.train.loop import TrainConfig
 from nassuite.train_settings import TrainSettings
 
@@ -36,7 +37,7 @@ def with_device_and_lr(settings: TrainSettings) -> TrainSettings:
 
 def cuda_or_cpu(device: str) -> str:
     """What "auto" means on this machine. Raises InputError where "cuda" is asked for and not there."""
-    if device == "auto":
+    if device == AUTO:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: this machine has no CUDA device; use --device cpu or auto")

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from nassuite.benchmark import time_networks
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.data import Data, DataConfig, default_augment, load_data
 from nassuite.latency.target import Target
 from nassuite.metrics import binomial_interval
@@ -28,7 +29,6 @@ from nassuite.nn.network import Interface, Network, build
 from nassuite.progress import Progress
 from nassuite.records import environment
 from nassuite.report.comparison import Compared, Comparison, write_comparison
-from nassuite.run_directory import FileCheckpoints
 from nassuite.spec import Arch, BlockSpec, HeadSpec, StemSpec
 from nassuite.train.distill import train_network
 from nassuite.train.loop import TrainConfig

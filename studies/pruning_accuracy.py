@@ -26,6 +26,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from torch_pruning_baseline import torch_pruned
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.compress.goal import Goal, Judge
 from nassuite.data import default_augment
 from nassuite.errors import InputError
@@ -41,7 +42,6 @@ from nassuite.pruning import prune_model
 from nassuite.pruning_source import Brought, bring_model
 from nassuite.records import read_json, write_json
 from nassuite.report.words import count, milliseconds, percent
-from nassuite.run_directory import FileCheckpoints
 from nassuite.train.distill import SoftLabels, train_network
 from nassuite.train.loop import TrainConfig
 from nassuite.train_settings import TrainSettings

@@ -29,12 +29,12 @@ from ranking_analysis import analyse
 from ranking_supernet import Study, folder_of, macs_a_step, scores_of, supernet_of
 from ranking_truth import Truth, images_of_truth, read_truth, truth_of_run, write_truth
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.errors import InputError
 from nassuite.metrics import score
 from nassuite.nn.network import build
 from nassuite.progress import Progress
 from nassuite.records import SCHEMA_VERSION, append_jsonl, environment, read_json, read_jsonl, write_json
-from nassuite.run_directory import FileCheckpoints
 from nassuite.search.pareto import pareto_front
 from nassuite.space_file import load_space
 from nassuite.spec import Arch

@@ -18,6 +18,7 @@ from ranking_truth import Truth
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.data import Data, default_augment
 from nassuite.latency.footprint import predicted
 from nassuite.metrics import score
@@ -25,7 +26,6 @@ from nassuite.nn.network import Interface
 from nassuite.nn.supernet import Supernet
 from nassuite.progress import Progress
 from nassuite.records import write_json
-from nassuite.run_directory import FileCheckpoints
 from nassuite.space import Space
 from nassuite.spec import Arch
 from nassuite.train.loop import TrainConfig, steps_per_epoch

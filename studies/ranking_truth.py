@@ -20,10 +20,10 @@ from nassuite.latency.cost import cost
 from nassuite.latency.footprint import predicted
 from nassuite.nn.network import Interface, build
 from nassuite.progress import Progress
-from nassuite.records import SCHEMA_VERSION, read_json, write_text
+from nassuite.records import SCHEMA_VERSION, read_json, read_toml, write_text
 from nassuite.run_directory import RunDirectory, read_lines
 from nassuite.search.ranking import LEAST
-from nassuite.settings import from_table, read_toml
+from nassuite.settings import from_table
 from nassuite.space import Space
 from nassuite.space_file import load_space
 from nassuite.spec import Arch

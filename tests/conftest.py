@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,3 +42,18 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     from tiny_runs import whole_run
 
     return whole_run(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def nassuite(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command here; gives its exit code, stdout and stderr."""
+    from nassuite import cli
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return code, *capsys.readouterr()
+
+    return run

@@ -1,38 +1,17 @@
-"""What a user meets: one line and exit code 2 for what is refused, tables that fit, commands that tell."""
+"""What a user meets: one line and exit code 2 for what is refused, commands that tell."""
 
-import os
-import pty
 import re
-import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import NASSUITE, on_a_terminal
 from tiny_runs import SPACE, Interruption
 
-from nassuite import cli, study
+from nassuite import study
 from nassuite.errors import InputError
-from nassuite.settings import Settings
-
-NASSUITE = [sys.executable, "-m", "nassuite"]
-
-
-@pytest.fixture
-def nassuite(capsys) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command here; gives its exit code, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
+from nassuite.progress import Progress
 
 
 @pytest.fixture
@@ -157,110 +136,37 @@ def test_a_mistake_of_ours_is_not_hidden(nassuite, tmp_path, monkeypatch):
         nassuite("search", "--budget-ms", 1, "--out", tmp_path / "run")
 
 
-class Asked(Exception):
-    pass
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("search --data folder:a --budget-ms 5 --budget-ms 3 --out b", "searching folder:a for 5 and 3 ms, into b"),
+        ("search --objective pareto --out b", "searching digits for the whole front, into b"),
+        ("search --resume a", "going on with a"),
+        ("train mobilenet_v2 --out b", "training mobilenet_v2 on digits, into b"),
+        ("prune a --speedup 2 --out b", "pruning a, into b"),
+        ("prune a --sensitivity --out b", "cutting each layer of a, into b"),
+        ("distill a --teacher b --out c", "a taught by b, into c"),
+        ("quantize a --out b", "quantising a, into b"),
+        ("audit a", "auditing a"),
+        ("export a --out b", "exporting a, into b"),
+        ("zoo compare a b --out c", "comparing a, b, into c"),
+        ("worker a", "joining a"),
+    ],
+)  # fmt: skip
+def test_a_long_command_says_first_what_it_is_about_to_do(nassuite, monkeypatch, arguments, said):
+    def starting(_, text):
+        raise Interruption(text)
+
+    monkeypatch.setattr(Progress, "starting", starting)
+    with pytest.raises(Interruption, match=f"^{re.escape(said)}$"):
+        nassuite(*arguments.split())
 
 
-@pytest.fixture
-def asked(nassuite, monkeypatch):
-    """The arguments of ``study.search`` that a command line comes to."""
-
-    def ask(*arguments: object):
-        found = {}
-
-        def search(settings, **more):
-            found.update(more, settings=settings)
-            raise Asked
-
-        monkeypatch.setattr(study, "search", search)
-        with pytest.raises(Asked):
-            nassuite("search", *arguments)
-        return found
-
-    return ask
-
-
-def test_flags_become_settings(asked, tmp_path):
-    found = asked(
-        "--budget-ms", 3, "--budget-ms", 1.5, "--sampler", "tpe", "--seed", 7, "--train-images", 100
-    )
-    assert found["settings"] == Settings(budget_ms=(3.0, 1.5), sampler="tpe", seed=7, train_images=100)
-    assert re.fullmatch(r"runs/digits-3-1.5ms-\d{8}-\d{6}", str(found["out"]))
-    assert found["command"][:4] == ["nassuite", "search", "--budget-ms", "3"]
-    assert found["reuse"] is None
-    assert not found["resume"]
-
-
-def test_flags_win_over_a_study(asked, tmp_path):
-    path = tmp_path / "mine.toml"
-    path.write_text("budget_ms = [4]\nepochs = 3\ntrials = 50")
-    found = asked("--study", path, "--epochs", 9, "--data", "folder:a/b")
-    assert found["settings"] == Settings(budget_ms=(4.0,), epochs=9, trials=50, data="folder:a/b")
-    assert str(found["out"]).startswith("runs/b-4ms-")
-
-
-def test_a_run_from_another_has_its_settings_but_for_the_budgets(asked, tiny_run):
-    found = asked("--from", tiny_run.run, "--budget-ms", 7, "--trials", 5)
-    theirs = found["settings"]
-    assert (theirs.budget_ms, theirs.trials, theirs.epochs, theirs.calibration) == ((7.0,), 5, 3, 24)
-    assert theirs.data == f"folder:{tiny_run.folder / 'photos'}"
-    assert found["reuse"] == tiny_run.run
-
-
-def test_what_its_supernet_was_trained_with_cannot_change(nassuite, tiny_run):
-    for name, value, theirs in (
-        ("epochs", 9, 3),
-        ("seed", 5, 0),
-        ("lr", 0.5, 0.1),
-        ("train-images", 20, None),
-    ):
-        code, _, err = nassuite("search", "--from", tiny_run.run, "--budget-ms", 7, f"--{name}", value)
-        assert code == 2
-        assert f"--{name} {value}: the supernet of --from {tiny_run.run} was trained with {theirs}" in err
-
-
-def test_a_finished_run_is_told_again_with_its_exit_code(nassuite, tiny_run):
-    code, out, err = nassuite("search", "--resume", tiny_run.run)
-    assert code == 1
-    assert err.endswith("taken from train, stratified: 10% for val\n")
-    assert err.count("\n") == 1
-    lines = out.splitlines()
-    assert lines[0].startswith("note: the budget of 0.5 ms does not bind")
-    assert [line for line in lines if line.startswith("budget ")] == ["budget 0.5 ms", "budget 0.08 ms"]
-    assert sum(line.startswith("* ") for line in lines) == 2
-    assert f"deploy {tiny_run.run}/deploy/0.08ms/model.onnx" in lines
-    assert any(line.startswith("no architecture keeps 0.01 ms: the fastest, 16px 8 ") for line in lines)
-    assert lines[-1] == f"report {tiny_run.run}/report/index.html"
-
-
-def test_the_table_fits_a_narrow_terminal(tiny_run):
-    command = [*NASSUITE, "search", "--resume", str(tiny_run.run)]
-    out = on_a_terminal(command, columns=60)
-    rows = [line for line in out.splitlines() if re.match(r"[* ] (fp32|int8|pruned)", line)]
-    assert len(rows) == 8
-    assert max(map(len, rows)) <= 60
-    assert all(
-        re.search(r" (pass|fail) +\d+\.\d\d +\d+\.\d\d +\d+\.\d-\d+\.\d$", row.rstrip()) for row in rows
-    )
-    assert "…" not in out
-
-
-def on_a_terminal(command: list[str], columns: int) -> str:
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment):
-        os.close(theirs)
-        read = b""
-        while True:
-            try:
-                chunk = os.read(ours, 65536)
-            except OSError:  # what Linux says at the end
-                chunk = b""
-            if not chunk:
-                break
-            read += chunk
-    os.close(ours)
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", read.decode()).replace("\r\n", "\n")
+def test_it_is_said_before_torch_is_imported():
+    command = [sys.executable, "-X", "importtime", *NASSUITE[1:], "search", "--resume", "nowhere"]
+    out = on_a_terminal(command, columns=80)
+    imported = re.search(r"\| +torch$", out, re.MULTILINE)
+    assert -1 < out.index("going on with nowhere") < imported.start()
 
 
 @pytest.mark.parametrize("arguments", [["space", "list"], ["status", "RUN"]])
@@ -270,66 +176,6 @@ def test_a_reader_that_has_seen_enough_is_no_error(tiny_run, arguments):
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait() == 0
-
-
-def files_in(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_the_report_is_drawn_again_the_same_from_its_records_alone(nassuite, tiny_run, tmp_path):
-    folder = tiny_run.run / "report"
-    names = {"index.html", "report.md", "pareto.svg", "pareto.png", "records.json", "figures"}
-    before = files_in(folder)
-    assert {path.parts[0] for path in before} == names
-    again = tmp_path / "run" / "report"
-    again.mkdir(parents=True)
-    shutil.copy(folder / "records.json", again)
-    code, out, _ = nassuite("report", tmp_path / "run")
-    assert code == 0
-    assert set(out.split()) == {str(again / name) for name in names}
-    assert files_in(again) == before
-
-
-def test_status_of_a_finished_run(nassuite, tiny_run):
-    code, out, _ = nassuite("status", tiny_run.run)
-    assert code == 0
-    head, *stages, tail = out.splitlines()
-    assert "space.toml, 0.5, 0.08, 0.01 ms, begun 20" in head
-    assert [line.split()[:2] for line in stages] == [
-        [stage, "done"] for stage in ("latency", "supernet", "search", "finalists", "deploy", "report")
-    ]
-    for part in ("24 of 24 samples", "3 of 3 epochs", "14 of 14 architectures", "models for 2 of 3 budgets"):
-        assert part in out
-    assert tail == f"all done: {tiny_run.run}/report/index.html"
-
-
-def test_status_of_a_run_that_was_stopped_or_is_running(nassuite, tiny_run, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(tiny_run.run, run)
-    stages = (run / "stages.jsonl").read_text().splitlines()
-    (run / "stages.jsonl").write_text("\n".join(stages[:2]) + "\n")
-    for name in ("deploy", "report"):
-        shutil.rmtree(run / name)
-    (run / "search.journal").unlink()
-    _, out, _ = nassuite("status", run)
-    assert [line.split()[1] for line in out.splitlines()[1:7]] == ["done", "done", "next", *["left"] * 3]
-    assert "0 of 14 architectures" in out
-    assert out.endswith(f"continue with: nassuite search --resume {run}\n")
-    assert not (run / "search.journal").exists()
-
-    code = "import sys, time; from pathlib import Path; from nassuite.run_directory import RunDirectory\n"
-    code += "with RunDirectory(Path(sys.argv[1])).locked(): print(flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code, str(run)], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        _, out, _ = nassuite("status", run)
-        assert out.splitlines()[3].split()[:2] == ["search", "running"]
-        assert out.endswith("a process is working on it\n")
-        code, _, err = nassuite("search", "--resume", run)
-        assert (code, err) == (
-            2,
-            f"nassuite: {run} is in use by another nassuite process: wait for it or stop it\n",
-        )
-        process.kill()
 
 
 def test_spaces_are_listed_and_shown(nassuite):
@@ -357,32 +203,6 @@ def test_doctor_says_what_there_is_and_what_is_wrong(nassuite, tmp_path):
     code, out, err = nassuite("doctor", "--data", f"folder:{tmp_path}")
     assert (code, err) == (2, "")
     assert out.splitlines()[-1].startswith(f"data     no images in {tmp_path}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_in_the_search_is_one_line_and_the_run_goes_on(tmp_path, workers):
-    (tmp_path / "space.toml").write_text(SPACE)
-    run = tmp_path / "run"
-    command = [
-        *NASSUITE, "search", "--budget-ms", "50", "--out", str(run), "--space", str(tmp_path / "space.toml"),
-        *["--train-images", "200", "--epochs", "1", "--calibration", "24", "--trials", "60", "--finetune-epochs", "1", "--prune-epochs", "1"],
-        *f"--workers {workers}".split(),
-    ]  # fmt: skip
-    journal = run / "search.journal"
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        while process.poll() is None and not (journal.exists() and journal.stat().st_size > 30_000):
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        last = process.stderr.read().splitlines()[-1]
-        assert process.wait() == 130
-    assert last == f"nassuite: stopped; go on with: nassuite search --resume {run}"
-    again = subprocess.run(
-        [*NASSUITE, "search", "--resume", str(run)], capture_output=True, text=True, check=False
-    )
-    assert again.returncode == 0, again.stderr
-    assert "Traceback" not in again.stderr
-    assert (run / "report" / "index.html").exists()
 
 
 def test_completion_is_a_script_that_knows_the_commands(nassuite):

@@ -67,3 +67,36 @@ def test_everything_imported_is_required_and_nothing_else_is():
     }
     assert imported() - extras == set(BOUNDS) - extras
     assert set(BOUNDS) <= imported()
+
+
+MET_BY = {
+    "torch": "tests/test_study.py",
+    "optuna": "tests/search/test_driver.py",
+    "torch-pruning": "tests/compress/test_prune.py",
+    "numpy": "tests/latency/test_certificate.py",
+    "scikit-learn": "tests/latency/test_predictor.py",
+    "matplotlib": "tests/test_sensitivity.py",
+    "onnx": "tests/test_onnx_export.py",
+    "onnxruntime": "tests/compress/test_quantize.py",
+    "safetensors": "tests/test_models.py",
+    "pillow": "tests/data/test_preprocess.py",
+    "pooch": "tests/data/test_official.py",
+    "requests": "tests/data/test_official.py",
+    "rich": "tests/test_terminal.py",
+    "filelock": "tests/test_run_directory.py",
+    "tomli-w": "tests/test_settings.py",
+    "scipy": "tests/search/test_ranking.py",
+    "sqlalchemy": "tests/search/test_storage.py",
+    "threadpoolctl": "tests/search/test_guided.py",
+    "shtab": "tests/test_cli.py",
+    "platformdirs": "tests/latency/test_devices.py",
+}
+"""The tests that would notice, if the oldest version of a package did not do what we ask of it: CI runs these with it."""
+
+
+def test_ci_meets_the_oldest_version_of_everything():
+    assert set(MET_BY) == set(BOUNDS)
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (paths,) = re.findall(r"^OLDEST_PART := (.*)$", makefile, re.MULTILINE)
+    assert sorted(paths.split()) == sorted(set(MET_BY.values()))
+    assert "\nmake test-oldest-part\n" in (ROOT / ".ci" / "run").read_text()

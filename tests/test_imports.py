@@ -13,7 +13,7 @@ import nassuite
 ROOT = Path(nassuite.__file__).parent
 
 ORDER = [
-    {"errors"},
+    {"errors", "options"},
     {"storage_url", "time_shares"},
     {"spec", "records", "progress", "resources"},
     {"space"},
@@ -32,7 +32,7 @@ ORDER = [
     {"search", "costing"},
     {"deploy"},
     {"deploy_card", "report"},
-    {"run_directory"},
+    {"run_directory", "checkpoints"},
     {"summary", "training_job"},
     {"classifying", "segmenting"},
     {"pruning_source"},

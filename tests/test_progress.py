@@ -65,3 +65,18 @@ def test_a_bar_on_a_terminal_ends_with_its_loop(monkeypatch, capsys):
         [1 / 0 for _ in Progress().track(range(3), "work")]
     # A bar that was left running would make this second one an error in rich.
     assert list(Progress().track(range(3), "again")) == [0, 1, 2]
+
+
+def test_what_is_about_to_happen_is_shown_on_a_terminal_until_it_does(monkeypatch, capsys):
+    with Progress().starting("searching"):
+        assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "20")
+    with Progress().starting("searching " + 5 * "photos "):
+        assert capsys.readouterr() == ("", "searching photos ph")
+    assert capsys.readouterr() == ("", progress.CLEARED_LINE)
+    with pytest.raises(ZeroDivisionError), Progress().starting("searching"):
+        raise ZeroDivisionError
+    assert capsys.readouterr().err == f"searching{progress.CLEARED_LINE}"
+    with SILENT.starting("searching"):
+        assert capsys.readouterr() == ("", "")

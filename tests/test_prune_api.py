@@ -7,6 +7,7 @@ from small_networks import plain
 
 import nassuite
 from nassuite.compress.prune import replay
+from nassuite.compress.verify import mask_equivalence
 from nassuite.errors import InputError
 from nassuite.latency.cost import cost
 
@@ -31,6 +32,7 @@ def test_a_module_in_memory_is_pruned_and_left_as_it_was():
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     with torch.no_grad():
         assert torch.equal(replay(model.eval(), found.record)(images()), found.model(images()))
+    assert mask_equivalence(model, found.model, found.record.history, torch.rand(2, 1, 16, 16)) <= 1e-4
 
 
 def test_netadapt_keeps_what_accuracy_asks_for():

@@ -73,7 +73,9 @@ def test_the_fastest_that_keeps_the_accuracy_is_kept(trained, tmp_path, capsys):
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     assert sum(map(sum, card["test"]["confusion"])) == card["test"]["n"]
     assert card["test"]["accuracy"] == best.test
-    assert "points lost" in (tmp_path / "out" / "card.md").read_text()
+    text = (tmp_path / "out" / "card.md").read_text()
+    assert "points lost" in text
+    assert f"that of {card['test']['n']} test images, which were read once" in text
 
     # What was quantised is a deploy folder: its float file is found again, and it is slower here than it was.
     again = quantize(

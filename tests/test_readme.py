@@ -1,5 +1,5 @@
+import argparse
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from readme import README, ROOT, arguments_of, blocks, typed
 from torch import nn
 
 from nassuite.cli import make_parser
@@ -15,11 +16,7 @@ from nassuite.data.preprocess import Preprocess, as_float, preprocess_image
 from nassuite.onnx_export import export_onnx, run_onnx
 from nassuite.summary import PREDICT
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
 
 def test_the_report_shows_the_program_of_the_readme():
@@ -43,16 +40,41 @@ def test_the_program_of_the_readme_classifies_as_the_suite_does(tmp_path, channe
     assert said.stdout == f"label {expected}\n"
 
 
-def test_every_nassuite_command_of_the_readme_is_understood():
-    lines = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
-    commands = [words[1:] for words in lines if words and words[0] == "nassuite"]
-    assert len(commands) >= 4
-    for words in commands:
+FLAGS_OF_OTHERS = {
+    "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--array", "--gpus", "--wrap",
+}  # fmt: skip
+"""Of torchrun and Slurm."""
+
+
+def commands(page: Path) -> list[list[str]]:
+    return [words for line in typed(page.read_text()) if (words := arguments_of(line)) is not None]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
+def test_every_nassuite_command_is_understood(page):
+    for words in commands(page):
         assert callable(make_parser().parse_args(words).run)
 
 
+def flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    below = (flags_of(command) for group in groups for command in group.choices.values())
+    return set(parser._option_string_actions).union(*below)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_flag_that_is_named_exists(page):
+    named = set(re.findall(r"(?<![-\w])--[a-z][a-z-]+", page.read_text()))
+    assert named - FLAGS_OF_OTHERS <= flags_of(make_parser())
+
+
+def test_the_pages_with_commands_are_found():
+    found = {page.stem for page in PAGES if commands(page)}
+    assert {"README", "your_images", "prune", "phone", "cluster", "compare"} <= found
+
+
 def test_the_make_targets_of_the_readme_exist():
-    makefile = (Path(__file__).parent.parent / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"\bmake ([a-z-]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.errors import Busy, InputError
-from nassuite.records import SCHEMA_VERSION
-from nassuite.run_directory import FileCheckpoints, RunDirectory, read_record
-from nassuite.settings import Settings, read_toml, write_toml
+from nassuite.records import SCHEMA_VERSION, read_toml, write_toml
+from nassuite.run_directory import RunDirectory, read_record
+from nassuite.settings import Settings
 from nassuite.train.loop import Checkpoint
 
 FACTS = {"command": "c", "started": "s", "data_digest": "d", "space_digest": "e", "target": "t"}

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nassuite.errors import InputError
+from nassuite.records import read_toml, write_toml
 from nassuite.resources import shipped_names
 from nassuite.settings import (
     LIMITS,
@@ -16,9 +17,7 @@ from nassuite.settings import (
     from_table,
     load_study,
     moved,
-    read_toml,
     settings_types,
-    write_toml,
 )  # fmt: skip
 
 

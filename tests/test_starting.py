@@ -7,11 +7,12 @@ import torch
 from deterministic_meter import deterministic_meter
 from tiny_runs import CLASSES, LOOSE_MS, TIGHT_MS, InterruptingProgress, Interruption, settings
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.cli import main
 from nassuite.errors import InputError
 from nassuite.flow import Flow, prepare
 from nassuite.progress import SILENT
-from nassuite.run_directory import FileCheckpoints, RunDirectory
+from nassuite.run_directory import RunDirectory
 from nassuite.starting import CLASSIFIER, start_from
 from nassuite.study import search
 from nassuite.supernet_training import train_supernet_of_run

@@ -27,9 +27,9 @@ def _audit(arguments: argparse.Namespace) -> int:
     given = given_settings(arguments, AuditSettings)
     settings = AuditSettings(**given)
     arguments.progress = progress = Progress()
-
-    from nassuite.auditing import audit
-    from nassuite.report.markdown import audit_markdown
+    with progress.starting(f"auditing {arguments.run_folder}"):
+        from nassuite.auditing import audit
+        from nassuite.report.markdown import audit_markdown
 
     facts = audit(arguments.run_folder, settings if given else None, progress=progress)
     print(audit_markdown(facts), end="")

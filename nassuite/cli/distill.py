@@ -64,9 +64,10 @@ def _distill(arguments: argparse.Namespace) -> int:
         out = arguments.out or dated_folder("distill", file_name(arguments.student))
     arguments.progress = progress = Progress()
     arguments.started, arguments.trains_by = out, "distill"
-
-    from nassuite.distilling import distill
-    from nassuite.terminal_models import print_distilled
+    said = f"{arguments.student} taught by {arguments.teacher}, into {out}"
+    with progress.starting(f"going on with {out}" if arguments.resume is not None else said):
+        from nassuite.distilling import distill
+        from nassuite.terminal_models import print_distilled
 
     found = distill(
         arguments.student, teacher=arguments.teacher, out=out, compare=arguments.compare,

@@ -59,9 +59,9 @@ def add(commands: Any) -> None:
 
 def _export(arguments: argparse.Namespace) -> int:
     arguments.progress = progress = Progress(verbose=arguments.verbose)
-
-    from nassuite.exporting import export
-    from nassuite.terminal_models import print_exported
+    with progress.starting(f"exporting {arguments.model}, into {arguments.out}"):
+        from nassuite.exporting import export
+        from nassuite.terminal_models import print_exported
 
     exported = export(
         arguments.model, out=arguments.out, size=arguments.size, format=arguments.format or "onnx",

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nassuite.cli.parser import Parser
-from nassuite.cli.target import AUTO, add_target, target_of
+from nassuite.cli.target import add_target, target_of
 from nassuite.errors import InputError
+from nassuite.options import AUTO, ONNX_RUNTIMES, TORCH_RUNTIMES
 from nassuite.progress import Progress
-from nassuite.settings import ONNX_RUNTIMES, TORCH_RUNTIMES
-
-LEAST_PLANNED = 24
-"""What a search takes at least."""
 
 
 def add(commands: Any) -> None:
@@ -74,10 +71,10 @@ def _plan(arguments: argparse.Namespace) -> int:
     from nassuite.latency.meter import CALIBRATION
     from nassuite.nn.network import Interface
     from nassuite.onnx_export import export_arch
-    from nassuite.settings import check_least, check_seed
+    from nassuite.settings import LEAST_CALIBRATION, check_least, check_seed
     from nassuite.space_file import load_space
 
-    check_least(arguments, {"samples": LEAST_PLANNED, "classes": 2, "threads": 1})
+    check_least(arguments, {"samples": LEAST_CALIBRATION, "classes": 2, "threads": 1})
     check_seed(arguments.seed)
     arguments.progress = progress = Progress()
     space, in_chans = load_space(arguments.space), 1 if arguments.grey else 3

@@ -57,23 +57,23 @@ def _prune(arguments: argparse.Namespace) -> int:
         if arguments.model is None:
             raise InputError("no model: give a MODEL, for instance nassuite prune runs/mbv2 --speedup 2")
         settings = _settings(arguments.model, given, sensitivity=arguments.sensitivity)
-        what = "sensitivity" if arguments.sensitivity else "prune"
-        out = arguments.out or dated_folder(what, file_name(arguments.model))
+        kind = "sensitivity" if arguments.sensitivity else "prune"
+        out = arguments.out or dated_folder(kind, file_name(arguments.model))
     arguments.progress = progress = Progress(verbose=arguments.verbose)
     arguments.started = out
 
     resume, command = arguments.resume is not None, ["nassuite", *arguments.command_line]
-    if arguments.sensitivity or (resume and (out / "sensitivity.toml").is_file()):
+    what = "cutting each layer of" if arguments.sensitivity else "pruning"
+    said = f"going on with {out}" if resume else f"{what} {arguments.model}, into {out}"
+    with progress.starting(said):
+        from nassuite.pruning import prune_model
         from nassuite.sensitivity import sensitivity
-        from nassuite.terminal_models import print_sensitivity
-
+        from nassuite.terminal_models import print_pruned, print_sensitivity
+    if arguments.sensitivity or (resume and (out / "sensitivity.toml").is_file()):
         assert settings is None or isinstance(settings, SensitivitySettings)
         points = sensitivity(settings, out=out, resume=resume, progress=progress, command=command)
         print_sensitivity(points, out)
         return 0
-
-    from nassuite.pruning import prune_model
-    from nassuite.terminal_models import print_pruned
 
     assert settings is None or isinstance(settings, PruneSettings)
     pruned = prune_model(settings, out=out, resume=resume, progress=progress, command=command)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from nassuite.cli.parser import add_settings, given_settings
 from nassuite.errors import InputError
 from nassuite.progress import Progress
 from nassuite.quantize_settings import QuantizeSettings
+from nassuite.run_directory import dated_folder, file_name
 from nassuite.settings import flag
 
 
@@ -49,13 +48,13 @@ def _quantize(arguments: argparse.Namespace) -> int:
         if arguments.model is None:
             raise InputError("no model: give a MODEL, for instance nassuite quantize runs/mbv2")
         QuantizeSettings(**given)  # what is wrong with the flags is said at once
-        name = re.sub(r"\W+", "_", arguments.model).strip("_")
-        out = arguments.out or Path("runs") / f"quantize-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        out = arguments.out or dated_folder("quantize", file_name(arguments.model))
     arguments.progress = progress = Progress()
     arguments.started = out
-
-    from nassuite.quantizing import quantize
-    from nassuite.terminal_models import print_quantized
+    said = f"quantising {arguments.model}, into {out}" if arguments.resume is None else f"going on with {out}"
+    with progress.starting(said):
+        from nassuite.quantizing import quantize
+        from nassuite.terminal_models import print_quantized
 
     found = quantize(
         given.pop("model", None), out=out, resume=arguments.resume is not None, progress=progress,

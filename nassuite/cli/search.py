@@ -59,11 +59,11 @@ def _search(arguments: argparse.Namespace) -> int:
         check_budgets(settings)
         out = arguments.out or default_run_folder(settings)
     arguments.started, arguments.progress = out, Progress()
-
-    from nassuite.latency.cache import CachedMeter
-    from nassuite.latency.meter import measure
-    from nassuite.study import search
-    from nassuite.terminal import print_outcome
+    with arguments.progress.starting(_said(settings, out)):
+        from nassuite.latency.cache import CachedMeter
+        from nassuite.latency.meter import measure
+        from nassuite.study import search
+        from nassuite.terminal import print_outcome
 
     outcome = search(
         settings, out=out, resume=arguments.resume is not None, reuse=arguments.reuse, init=arguments.init,
@@ -73,6 +73,13 @@ def _search(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     print_outcome(outcome)
     return 0 if outcome.ok else EXIT_MISSED
+
+
+def _said(settings: Settings | None, out: Path) -> str:
+    if settings is None:
+        return f"going on with {out}"
+    aim = " and ".join(f"{budget:g}" for budget in settings.budget_ms)
+    return f"searching {settings.data} for {f'{aim} ms' if aim else 'the whole front'}, into {out}"
 
 
 def _inherited(reuse: Path | None, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from nassuite.settings import ONNX_RUNTIMES, PRECISIONS
-
-AUTO = "auto"
+from nassuite.options import AUTO, ONNX_RUNTIMES, PRECISIONS
 
 
 def add_target(

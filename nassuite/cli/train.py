@@ -53,9 +53,10 @@ def _train(arguments: argparse.Namespace) -> int:
         out = arguments.out or dated_folder("train", file_name(arguments.model))
     arguments.progress = progress = Progress(verbose=arguments.verbose)
     arguments.started = out
-
-    from nassuite.terminal_models import print_trained
-    from nassuite.training import train_model
+    said = f"training {settings.model} on {settings.data}, into {out}" if settings else f"going on with {out}"
+    with progress.starting(said):
+        from nassuite.terminal_models import print_trained
+        from nassuite.training import train_model
 
     trained = train_model(
         settings,

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from nassuite.options import AUTO, DEVICE
 from nassuite.progress import Progress
 
 
@@ -22,7 +23,7 @@ def add(commands: Any) -> None:
     worker.add_argument("--storage", metavar="URL", help="where this machine reaches the run's storage")
     worker.add_argument("--data", help="where this machine has the run's images")
     worker.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to evaluate (default: auto)"
+        "--device", choices=DEVICE["choices"], default=AUTO, help="where to evaluate (default: auto)"
     )
     worker.set_defaults(run=_worker)
 
@@ -33,8 +34,8 @@ def _worker(arguments: argparse.Namespace) -> int:
     if arguments.storage is not None:
         check_storage(arguments.storage)
     arguments.progress = progress = Progress()
-
-    from nassuite.joining import join
+    with progress.starting(f"joining {arguments.run_folder}"):
+        from nassuite.joining import join
 
     joined = join(
         arguments.run_folder, storage=arguments.storage, data=arguments.data, device=arguments.device,

@@ -138,9 +138,9 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     arguments.progress = progress = Progress()
-
-    from nassuite.comparing import compare_networks
-    from nassuite.terminal_models import print_comparison
+    with progress.starting(f"comparing {', '.join(arguments.models)}, into {arguments.out}"):
+        from nassuite.comparing import compare_networks
+        from nassuite.terminal_models import print_comparison
 
     comparison = compare_networks(
         arguments.models,

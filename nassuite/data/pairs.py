@@ -15,10 +15,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nassuite.data.folder import SPLIT_FOLDERS
 from nassuite.data.preprocess import EXTENSIONS, FORMATS, MAX_PIXELS
-from nassuite.data.reading import cores
 from nassuite.data.source import listed, readable
 from nassuite.errors import InputError
 from nassuite.progress import Progress
+from nassuite.resources import usable_cores
 
 IGNORE = 255
 """The label of a pixel that neither trains nor counts."""
@@ -132,7 +132,7 @@ def read_pairs(
         labels[row] = _fitted(Image.fromarray(values), size, Image.Resampling.NEAREST)
         return hashlib.blake2b(content, digest_size=16).digest()
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(usable_cores()) as pool:
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata and large images
         outcomes = progress.track(pool.map(read, range(len(pairs))), f"reading {what}", total=len(pairs))
         for row, outcome in enumerate(outcomes):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy as np
 from nassuite.data.preprocess import Preprocess, preprocess_image
 from nassuite.data.source import Source
 from nassuite.progress import Progress
+from nassuite.resources import usable_cores
 
 CHUNK = 64  # images that one thread reads at a time
 
@@ -63,7 +63,7 @@ def read_images(
 
     def outcomes() -> Iterator[bytes | tuple[str, str]]:
         nonlocal total, squares
-        with ThreadPoolExecutor(cores()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             for chunk_total, chunk_squares, chunk in pool.map(read_chunk, range(0, len(indices), CHUNK)):
                 total, squares = total + chunk_total, squares + chunk_squares
                 yield from chunk
@@ -92,8 +92,3 @@ def _read_one(source: Source, index: int, rule: Preprocess, row: np.ndarray) -> 
     except ValueError as error:
         return source.name(index), str(error)
     return hashlib.blake2b(bytes(content), digest_size=16).digest()
-
-
-def cores() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from nassuite.data.augment import Augment
 from nassuite.data.preprocess import Preprocess, preprocess_image
-from nassuite.data.reading import cores
 from nassuite.data.source import Source
 from nassuite.data.stratify import stratified_subset
 from nassuite.errors import InputError
+from nassuite.resources import usable_cores
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,7 @@ def _streamed(stream: Stream, chunks: list[Tensor]) -> Iterator[Tensor]:
         stream,  # type: ignore[arg-type]
         sampler=[rows.tolist() for rows in chunks],
         batch_size=None,
-        num_workers=min(cores(), len(chunks)),
+        num_workers=min(usable_cores(), len(chunks)),
         worker_init_fn=_quiet,
         collate_fn=_unchanged,  # type: ignore[arg-type]
         generator=torch.Generator(),  # its own: a loader draws a seed, by default from the global generator

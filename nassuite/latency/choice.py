@@ -17,13 +17,13 @@ from nassuite.errors import InputError
 from nassuite.latency import protocol
 from nassuite.latency.meter import CERTIFICATE, Measurement, Sampling, check_model, measure_each, worker_model
 from nassuite.latency.target import FULL_PRECISION, RUNTIMES, Target, installed_targets
+from nassuite.options import AUTO
 from nassuite.progress import SILENT, Progress
 
 EXAMPLES = 16
 FULL_TOLERANCE = 1e-3
 REDUCED_TOLERANCE = 0.05
 LEAST_AGREEMENT = 0.99
-AUTO = "auto"
 
 
 @dataclass(frozen=True)

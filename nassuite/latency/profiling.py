@@ -22,8 +22,8 @@ from scipy.stats import trim_mean
 
 from nassuite.errors import InputError
 from nassuite.latency.onnx_cost import CONVOLUTIONS, PRODUCTS, Operator, feed
-from nassuite.latency.protocol import least_busy_cores
-from nassuite.latency.target import Target, allowed_cores
+from nassuite.latency.protocol import allowed_cores, least_busy_cores
+from nassuite.latency.target import Target
 
 WARMUP = 10
 RUNS = (20, 400)

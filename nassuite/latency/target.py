@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -13,8 +12,8 @@ from importlib import metadata
 from typing import Any
 
 from nassuite.errors import InputError
-from nassuite.latency.protocol import allowed_cores
 from nassuite.records import cpu_info
+from nassuite.resources import usable_cores
 
 FULL_PRECISION = "f32"
 CUDA = "onnxruntime-cuda"
@@ -75,7 +74,7 @@ class Target:
             raise InputError(
                 f"--precision {self.precision}: {self.runtime} takes {', '.join(about.precisions)} (int8 is in the file)"
             )
-        cores = len(allowed_cores()) or os.cpu_count() or 1
+        cores = usable_cores()
         if not 1 <= self.threads <= cores:
             raise InputError(f"--threads {self.threads}: this process may use 1 to {cores} cores")
         if self.batch < 1:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from nassuite.blocks.learned_group_conv import condense, group_lasso, has_learned_groups
 from nassuite.data import Split
 from nassuite.progress import SILENT, Progress
-from nassuite.train.loop import Checkpoints, TrainConfig, total_steps, train
+from nassuite.train.loop import Backward, Checkpoints, TrainConfig, total_steps, train
 from nassuite.train.mix import mix
 from nassuite.train.recalibrate import predict
 from nassuite.train.sandwich import resize
@@ -84,10 +84,40 @@ def train_network(
 ) -> list[dict[str, float]]:
     """Trains ``network`` in place on images resized to ``resolution``; returns the log."""
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    labels_of = split.labels.to(device)
     numbered = replace(split, labels=torch.arange(len(split)))
+    step = _training_step(
+        network, split, config, resolution=resolution, soft_labels=soft_labels, device=device, class_weights=class_weights
+    )  # fmt: skip
+
+    def evaluated() -> dict[str, float]:
+        entry = after_epoch() if after_epoch else {}
+        network.train()
+        return entry
+
+    log = train(
+        network, numbered, config, step,
+        description=description, device=device, checkpoints=checkpoints, progress=progress,
+        after_epoch=evaluated,
+    )  # fmt: skip
+    network.eval()
+    return log
+
+
+def _training_step(
+    network: nn.Module,
+    split: Split,
+    config: TrainConfig,
+    *,
+    resolution: int,
+    soft_labels: SoftLabels | None,
+    device: str,
+    class_weights: Tensor | None,
+) -> Backward:
+    """Leaves the gradients of a batch in ``network``; the labels that it takes are rows of ``split``."""
+    labels_of = split.labels.to(device)
     steps = total_steps(config, split)
     told = _asking(soft_labels, split, steps, device)
+    learns_groups = has_learned_groups(network)
 
     def loss_of(logits: Tensor, rows: Tensor, says: Told) -> Tensor:
         labels = labels_of[rows]
@@ -97,8 +127,6 @@ def train_network(
         teacher, weight = says(rows)
         term = LOSSES[soft_labels.loss](logits, teacher, labels, soft_labels.temperature)
         return taught_loss(soft_labels.loss, hard, term, weight)
-
-    learns_groups = has_learned_groups(network)
 
     def backward(images: Tensor, rows: Tensor, step: int) -> float:
         if learns_groups:
@@ -120,18 +148,7 @@ def train_network(
         loss.backward()
         return loss.item()
 
-    def evaluated() -> dict[str, float]:
-        entry = after_epoch() if after_epoch else {}
-        network.train()
-        return entry
-
-    log = train(
-        network, numbered, config, backward,
-        description=description, device=device, checkpoints=checkpoints, progress=progress,
-        after_epoch=evaluated,
-    )  # fmt: skip
-    network.eval()
-    return log
+    return backward
 
 
 def _asking(

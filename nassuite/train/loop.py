@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -110,13 +110,13 @@ def train(
 
     saved = time.monotonic()
     numbered = progress.track(range(start, steps), description, total=steps, done=start)
-    stream = _stream(split, config, start, device, team)
-    for step, (images, labels) in zip(numbered, stream, strict=False):
+    for step, (images, labels) in zip(numbered, _stream(split, config, start, device, team), strict=False):
         optimiser.zero_grad()
         with _own_randomness(config.seed, step, device):
             loss = backward(images, labels, step)
-        share = len(labels) / min(config.batch_size, len(split))
-        loss = team.combine(module.parameters(), loss, weight=share)
+        loss = team.combine(
+            module.parameters(), loss, weight=len(labels) / min(config.batch_size, len(split))
+        )
         _check_finite(loss, description, step)
         nn.utils.clip_grad_norm_(module.parameters(), config.clip)
         scale_adder_gradients(module)  # sets their norms, whatever they were
@@ -125,18 +125,30 @@ def train(
         if average:
             average.update(step)
         running.append(loss)
-        if (step + 1) % per_epoch == 0:
-            entry = {"epoch": (step + 1) // per_epoch, "loss": sum(running) / len(running)}
-            with average.applied() if average else nullcontext():
-                log.append(entry | (team.given(after_epoch) if after_epoch else {}))
+        epochs, left = divmod(step + 1, per_epoch)
+        if left == 0:
+            log.append(_entry(epochs, running, average, team, after_epoch))
             running.clear()
-        if (step + 1) % per_epoch == 0 or time.monotonic() - saved > CHECKPOINT_SECONDS:
+        if left == 0 or time.monotonic() - saved > CHECKPOINT_SECONDS:
             save(step + 1)
             saved = time.monotonic()
     optimiser.zero_grad()
     if average:
         module.load_state_dict(average.averages, strict=False)
     return log
+
+
+def _entry(
+    epoch: int,
+    running: Sequence[float],
+    average: WeightAverage | None,
+    team: Team,
+    after_epoch: Callable[[], dict[str, float]] | None,
+) -> dict[str, float]:
+    """The log's for an epoch: the mean loss of its steps, and what is found after it with the averaged weights."""
+    entry = {"epoch": epoch, "loss": sum(running) / len(running)}
+    with average.applied() if average else nullcontext():
+        return entry | (team.given(after_epoch) if after_epoch else {})
 
 
 def _check_finite(loss: float, description: str, step: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,3 @@ def predict(network: nn.Module, batches: Iterable[Tensor], resolution: int | Non
     """Logits (N, num_classes) over all batches, in evaluation mode."""
     network.eval()
     return torch.cat([network(resize(x, resolution) if resolution else x).float() for x in batches])
-
-
-def images_of(batches: Iterable[tuple[Tensor, Tensor]]) -> Sequence[Tensor]:
-    return [images for images, _ in batches]

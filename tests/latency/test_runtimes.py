@@ -26,7 +26,8 @@ from nassuite.latency.target import CUDA, RUNTIMES, Target, installed_targets
 from nassuite.models import Description, load_model, make_network, save_model
 from nassuite.nn.network import Normalised
 from nassuite.onnx_export import export_onnx
-from nassuite.settings import ONNX_RUNTIMES, PRECISIONS, TORCH_RUNTIMES, Settings
+from nassuite.options import ONNX_RUNTIMES, PRECISIONS, TORCH_RUNTIMES
+from nassuite.settings import Settings
 
 QUICK = Sampling(processes=1, rounds=4, repeats=2, least_rounds=4, warmup=2)
 MODEL = "mobilenet_v2(width_mult=0.1, stem_stride=1)"

@@ -17,7 +17,7 @@ from nassuite.space_file import load_space
 from nassuite.spec import OPERATORS
 from nassuite.train import loop, sandwich
 from nassuite.train.loop import TrainConfig
-from nassuite.train.recalibrate import images_of, predict, recalibrated
+from nassuite.train.recalibrate import predict, recalibrated
 from nassuite.train.sandwich import (
     SandwichConfig,
     draw_sandwich,
@@ -260,7 +260,7 @@ def test_a_small_supernet_learns_digits():
     supernet = Supernet(DIGIT, interface)
     log = train_supernet(supernet, data.train, TrainConfig(4, 64, lr=0.1))
     assert log[-1]["loss"] < log[0]["loss"]
-    batches = images_of(data.train.subset(256, seed=0).batches(128))
+    batches = [images for images, _ in data.train.subset(256, seed=0).batches(128)]
     for which in ("largest", "smallest"):
         arch = DIGIT.extreme(which)
         logits = predict(recalibrated(supernet, arch, batches), (x for x, _ in data.val.batches(256)), 16)

@@ -13,12 +13,12 @@ from small_spaces import INTERFACE, SIX
 from torch import multiprocessing
 from training import Killed, Memory, noise
 
+from nassuite.checkpoints import FileCheckpoints
 from nassuite.data import Augment
 from nassuite.data.masks import MaskSplit
 from nassuite.errors import InputError
 from nassuite.nn.supernet import Supernet
 from nassuite.progress import Progress
-from nassuite.run_directory import FileCheckpoints
 from nassuite.train.loop import TrainConfig, train
 from nassuite.train.sandwich import sandwich_step, train_supernet
 from nassuite.train.team import ALONE, team_of_environment
