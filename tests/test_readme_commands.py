@@ -54,11 +54,11 @@ class Elsewhere:
 
 
 def as_pytorch_file(home: Path) -> None:
-    """Somebody's weights of the network that was trained."""
+    """Somebody's weights."""
     import torch
     from safetensors.torch import load_file
 
-    torch.save(load_file(home / "runs/mbv2/model.safetensors"), home / "w.pt")
+    torch.save(load_file(home / FEWER / "model.safetensors"), home / "w.pt")
 
 
 def own_model(home: Path) -> None:
@@ -69,8 +69,8 @@ SMALL = shlex.join(first_hour.SMALL)
 SHORT = f"{SMALL} --space space.toml"
 OF_HOURS = "a supernet of five small layers, one epoch and eight trials in place of an hour"
 ONE_EPOCH = "one epoch of few pixels"
-FEW_WIDTHS = "--steps 1 --finetune-epochs 0 --align 64"
-IN_ONE_STEP = "few widths to try, and no fine-tuning"
+FEWER = "runs/zoo/models/resnet20_cifar"
+OF_FEWER_LAYERS = "a network of fewer layers, since it tries them all"
 FETCHED = "cifar10 comes from the internet: the photos in its place"
 NO_CLUSTER = "takes several processes or a database"
 A_BOARD = "takes a board that is reached by ssh"
@@ -110,14 +110,15 @@ PLAN: dict[str, Here | Elsewhere] = {
         SHORT, f"{OF_HOURS}; {FETCHED}", {"cifar10": "folder:photos"}, leaves="runs/photos-0.3ms-*/report/index.html"
     ),
     "nassuite prune runs/mbv2 --speedup 2 --out runs/mbv2-half": Here(
-        FEW_WIDTHS, IN_ONE_STEP, leaves="runs/mbv2-half/pruning.json"
+        "--strategy uniform --finetune-epochs 0", "it looks for one ratio in place of each layer's width, and no fine-tuning",
+        leaves="runs/mbv2-half/pruning.json",
     ),
     "nassuite prune mobilenet_v2 --weights w.pt --data folder:photos --target-ms 3 --strategy netadapt": Here(
-        f"{FEW_WIDTHS} --size 48", f"{IN_ONE_STEP}; as many pixels as make it slower than 3 ms", before=as_pytorch_file,
-        leaves="runs/prune-mobilenet_v2-*/certificate.json",
+        "--steps 1 --finetune-epochs 0 --size 64", f"{OF_FEWER_LAYERS}, of so many pixels that it takes more than 3 ms",
+        {"mobilenet_v2": "resnet20_cifar"}, as_pytorch_file, leaves="runs/prune-resnet20_cifar-*/certificate.json",
     ),
     "nassuite prune runs/mbv2 --sensitivity": Here(
-        "--align 64", "few widths to try", leaves="runs/sensitivity-*/sensitivity.svg"
+        "", OF_FEWER_LAYERS, {"runs/mbv2": FEWER}, leaves="runs/sensitivity-*/sensitivity.svg"
     ),
     'nassuite distill "mobilenet_v2(width_mult=0.5)" --teacher runs/mbv2 --data folder:photos --loss dkd --compare --out '
     "runs/student": Here("--epochs 1 --size 32", ONE_EPOCH, leaves="runs/student/distill.md"),
