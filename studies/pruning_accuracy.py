@@ -126,12 +126,13 @@ def by_us(work: Work, speedup: float, name: str) -> nn.Module:
     return load_folder(out)
 
 
-def networks_of(work: Work) -> dict[str, tuple[str, float | None, nn.Module]]:
-    """By their names: strategy, the speed-up that was asked for, the network."""
+def networks_of(work: Work) -> tuple[dict[str, tuple[str, float | None, nn.Module]], list[str]]:
+    """By their names: strategy, the speed-up that was asked for, the network; and what could not be made, and why."""
     found: dict[str, tuple[str, float | None, nn.Module]] = {
         "dense": ("dense", None, work.dense),
         "dense-tuned": ("dense, fine-tuned", None, fine_tuned(work, work.dense, "dense-tuned")),
     }
+    failures = []
     for speedup in work.given.speedups:
         name = f"latency-{speedup:g}"
         found[name] = (OURS, speedup, by_us(work, speedup, name))
@@ -141,14 +142,15 @@ def networks_of(work: Work) -> dict[str, tuple[str, float | None, nn.Module]]:
                 cut = by_torch_pruning(work, speedup, round_to, name)
             except InputError as error:
                 work.progress.say(str(error))
+                failures.append(f"{strategy}, {speedup:g}x: {error}")
                 continue
             found[name] = (strategy, speedup, fine_tuned(work, cut, name))
-    return found
+    return found, failures
 
 
 def judged(work: Work) -> dict[str, Any]:
     """Every network of the work: measured in the same rounds, test read."""
-    networks, shape = networks_of(work), work.brought.shape
+    (networks, failures), shape = networks_of(work), work.brought.shape
     splits = {"val": work.brought.data.val, "test": work.brought.data.test}
     images = {
         split: np.concatenate([x.numpy() for x, _ in of.batches(512, channels_last=False)])
@@ -179,7 +181,9 @@ def judged(work: Work) -> dict[str, Any]:
                 "test_interval": binomial_interval(int(right["test"].sum()), n),
             }
         )  # fmt: skip
-    return {"model": work.name, "rows": rows, "at_loss": gains(rows, correct, work.given.seed)}
+    return {
+        "model": work.name, "rows": rows, "failures": failures, "at_loss": gains(rows, correct, work.given.seed)
+    }  # fmt: skip
 
 
 def speedup_at(points: Sequence[tuple[float, float]], least: float) -> float:
@@ -267,11 +271,15 @@ def markdown(record: dict[str, Any]) -> str:
                 f"| {milliseconds(row['p50_ms'])} | {count(row['macs'])} | {count(row['params'])} "
                 f"| {percent(row['val'])} | {percent(row['test'])} | {percent(low)} to {percent(high)} |"
             )
+        lines += ["", *(f"- {failure}" for failure in part["failures"])]
         lines += [
             "", f"At {100 * LOSS:g} points of test accuracy under the dense network after the same fine-tuning:", "",
             "| strategy | speed-up | 95 % interval | ours over it | 95 % interval |", "|---|---:|---|---:|---|",
         ]  # fmt: skip
         for strategy, at in part["at_loss"].items():
+            if all(row["strategy"] != strategy for row in part["rows"]):
+                lines.append(f"| {strategy} | none | | | |")
+                continue
             more = "or more, " if at["at_end"] else ""
             lines.append(
                 f"| {strategy} | {more}{at['speedup']:.2f}x | {_between(at['interval'])} | {at['ours_over_it']:.2f}x "

@@ -9,8 +9,10 @@ from deterministic_meter import deterministic_meter
 from small_networks import plain
 from torch_pruning_baseline import torch_pruned
 
+from nassuite.errors import InputError
 from nassuite.latency.cost import cost
 from nassuite.records import read_json
+from nassuite.zoo import create_model
 
 SHAPE = (1, 32, 32)
 
@@ -24,6 +26,12 @@ def test_torch_pruning_rounds_widths_and_leaves_the_dense_network_alone():
     assert cost(cut, SHAPE).macs < cost(dense, SHAPE).macs
     assert cut.classifier.out_features == dense.classifier.out_features
     assert all(torch.equal(value, before[name]) for name, value in dense.state_dict().items())
+
+
+def test_what_torch_pruning_cannot_follow_is_told():
+    network = create_model("shufflenet_v2", num_classes=4, width_mult=0.5)
+    with pytest.raises(InputError, match="torch-pruning cannot follow it"):
+        torch_pruned(network, torch.rand(2, 3, 64, 64), 0.5, round_to=None)
 
 
 def test_the_smallest_cut_is_the_first_that_is_enough():
