@@ -11,7 +11,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from nassuite.search.driver import (
     SearchConfig,
     drop_torn_line,
     keep,
+    queue,
     run_trials,
     sweep,
     trials_done,
@@ -151,8 +152,11 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def search_further(flow: Flow, limits_ms: Mapping[float, float]) -> None:
-    """A third more trials, up to other predictions than the budgets are: ``limits_ms`` by budget."""
+def search_further(flow: Flow, limits_ms: Mapping[float, float], begin: Iterable[Arch] = ()) -> None:
+    """A third more trials, up to other predictions than the budgets are: ``limits_ms`` by budget.
+
+    They ``begin`` with these, as far as there are trials for them.
+    """
     assert flow.settings.trials is not None
     more = -(-flow.settings.trials // 3)
     said = ", ".join(f"{budget:g} ms as {limit:.3g} ms" for budget, limit in limits_ms.items())
@@ -160,6 +164,7 @@ def search_further(flow: Flow, limits_ms: Mapping[float, float]) -> None:
         f"room is left under budgets: the search goes on for {more} trials, predictions taking {said}"
     )
     limits = tuple(in_reach_ms(limit, flow.margin) for limit in limits_ms.values())
+    queue(flow.study, flow.space, begin)
     search_here(flow, flow.study, trials=flow.settings.trials + more, limits_ms=limits)
     flow.__dict__.pop("evaluated", None)  # read again, with the new ones
 

@@ -7,8 +7,9 @@ predictor is off by more in one region than in another. Where room is left under
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,15 @@ from nassuite.search.finalists import (
     to_json,
     winner_by_reward,
 )  # fmt: skip
+from nassuite.search.growth import grown
 from nassuite.spec import Arch
 from nassuite.stages import FINALISTS, SEARCH_VAL_IMAGES
 from nassuite.train.recalibrate import predict, recalibrated
 
 ROOM = 0.05
 """What a winner may leave of its budget, and predictions be off by where there is none, before the search goes on."""
+GROWN = 3
+"""Finalists of a budget that leaves room which are tried with larger sizes."""
 NEAR = 0.6
 """Of a budget: what is predicted to be faster says nothing of predictions near it."""
 
@@ -55,7 +59,8 @@ def measure_finalists(flow: Flow) -> None:
     searched = flow.evaluated[: flow.settings.trials] if flow.hard_budgets else flow.evaluated
     contest.round(flow.budgets, searched)
     if further := contest.with_room():
-        search_further(flow, {budget: budget / contest.error[budget] for budget in further})
+        limits = {budget: budget / contest.error[budget] for budget in further}
+        search_further(flow, limits, contest.grown(limits))
         contest.round(further, flow.evaluated)
     # Each round reaches lower, should predictions still be too hopeful.
     for reach in (0.92, 0.8, 0.6):
@@ -103,6 +108,21 @@ class Contest:
             return []
         return [budget for budget in flow.hard_budgets if self._has_room(budget)]
 
+    def grown(self, limits_ms: Mapping[float, float]) -> Iterator[Arch]:
+        """The finalists of most MACs that keep a budget, with sizes raised up to the limits of predictions that stand for it.
+
+        Up to a little less too, for a prediction may be too hopeful. Where less of something is asked for, there are none.
+        """
+        flow = self.flow
+        for budget, limit_ms in {} if flow.settings.minimise else limits_ms.items():
+            keeping = [f for f in self.entries[f"{budget:g}"]["finalists"] if f["passes"]]
+            for finalist in sorted(keeping, key=lambda f: -f["macs"])[:GROWN]:
+                for share in (1.0, 1 - ROOM / 2):
+                    yield grown(
+                        flow.space, Arch.from_json(finalist["arch"]), worth=_preference(flow),
+                        fits=partial(_fits, flow, limit_ms=share * limit_ms),
+                    )  # fmt: skip
+
     def _has_room(self, budget: float) -> bool:
         winner, error = self._winner(budget), self.error[budget]
         if winner is None:  # and not because nothing is that fast
@@ -113,6 +133,10 @@ class Contest:
 
     def _winner(self, budget: float) -> dict[str, Any] | None:
         return self.entries[f"{budget:g}"]["winner"]
+
+
+def _fits(flow: Flow, arch: Arch, *, limit_ms: float) -> bool:
+    return flow.predict_ms(arch) <= limit_ms and all(over <= 0 for over in flow.excess(arch).values())
 
 
 def _error(finalists: Sequence[dict[str, Any]], limit_ms: float) -> float:

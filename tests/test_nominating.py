@@ -59,9 +59,17 @@ def test_a_machine_grown_faster_is_searched_further(searched):
     trials, before = flow.settings.trials, flow.evaluated
     assert len(before) == trials
     flow.meter = meter_at(0.7)
+    contest = Contest(flow)
+    contest.round([budget], before)
+    limit = budget / contest.error[budget]
+    grown = list(contest.grown({budget: limit}))
+    assert all(budget * REACH < flow.predict_ms(arch) <= limit for arch in grown[::2])
     measure_finalists(flow)
     new = flow.evaluated[trials:]
     assert flow.evaluated[:trials] == before
+    known = {e.arch.digest for e in before}
+    first = [digest for digest in dict.fromkeys(arch.digest for arch in grown) if digest not in known]
+    assert [e.arch.digest for e in new[: len(first)]] == first[: len(new)]
     assert len(new) == -(-trials // 3)
     assert max(e.latency_ms for e in before) <= budget * REACH
     assert budget * REACH < max(e.latency_ms for e in new) < 1.15 * budget * REACH / 0.7

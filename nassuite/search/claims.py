@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,10 +80,15 @@ def lost(trials: Sequence[FrozenTrial]) -> dict[str, dict[str, Any]]:
     """Digest to parameters of the architectures whose workers died over them, and that nobody has taken since."""
     # What was queued and never begun has no genes, and is nobody's loss.
     died = [t for t in trials if not _held(t) and "genes" in t.user_attrs and "left" not in t.user_attrs]
-    held = {t.user_attrs.get("digest") for t in trials if _held(t)}
+    taken = held(trials)
     times = Counter(t.user_attrs["digest"] for t in died)
     found = {t.user_attrs["digest"]: t.params for t in reversed(died)}
-    return {d: params for d, params in found.items() if d not in held and times[d] < ATTEMPTS}
+    return {d: params for d, params in found.items() if d not in taken and times[d] < ATTEMPTS}
+
+
+def held(trials: Iterable[FrozenTrial]) -> set[str]:
+    """Digests of the architectures that somebody has evaluated, evaluates, or will evaluate."""
+    return {t.user_attrs["digest"] for t in trials if _held(t) and "digest" in t.user_attrs}
 
 
 def _held(trial: FrozenTrial) -> bool:
@@ -91,16 +96,25 @@ def _held(trial: FrozenTrial) -> bool:
     return trial.state in (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
 
 
-def settle(study: optuna.Study, trial: Trial, digest: str, *, most: int, watch: Watch) -> Standing:
+def settle(
+    study: optuna.Study,
+    trial: Trial,
+    digest: str,
+    *,
+    most: int,
+    watch: Watch,
+    settled: Callable[[FrozenTrial], bool] = lambda trial: True,
+) -> Standing:
     """What a trial that has said what it is for is to do; waits until that is known.
 
-    "repeat" where its architecture has been evaluated, "leave" where another trial has it or ``most`` distinct ones
+    "repeat" where a complete trial has ``settled`` its architecture, "leave" where another trial has it or ``most`` distinct ones
     are evaluated already; else "evaluate", which no two trials are told of one architecture, and no more than
     ``most`` in all.
     """
     while True:
         trials = study.get_trials(deepcopy=False)
-        if digest in {t.user_attrs["digest"] for t in trials if t.state == TrialState.COMPLETE}:
+        complete = [t for t in trials if t.state == TrialState.COMPLETE]
+        if any(t.user_attrs["digest"] == digest and settled(t) for t in complete):
             return "repeat"
         done = evaluated(trials)
         before = [t for t in trials if t.number < trial.number]

@@ -6,10 +6,10 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import optuna
 
 STUDY_NAME = "nassuite"
+LATENCY = "latency_ms"
+"""Among a trial's constraints."""
 ASKS_PER_TRIAL = 20
 """Repeats and architectures over budget cost next to nothing; this bounds how many there may be."""
 
@@ -163,6 +165,16 @@ def drop_torn_line(journal: Path) -> None:
         os.truncate(journal, whole)
 
 
+def queue(study: optuna.Study, space: Space, archs: Iterable[Arch]) -> None:
+    """Has these tried before what the sampler proposes, but for those that somebody has tried, or is about to."""
+    trials = study.get_trials(deepcopy=False)
+    held = set(claims.evaluated(trials)) | claims.held(t for t in trials if t.state.name != "COMPLETE")
+    for arch in archs:
+        if arch.digest not in held:
+            held.add(arch.digest)
+            study.enqueue_trial(to_params(space, space.encode(arch)), {"digest": arch.digest})
+
+
 def sweep(study: optuna.Study) -> None:
     """Fails the trials that a process left behind when it died. Call it while no worker runs."""
     import optuna
@@ -224,7 +236,8 @@ def _new_evaluations(
         yield from (None for _ in range(known, done))
         known = done
         finished = _in_state(trials, "COMPLETE")
-        exhausted = len({t.user_attrs["digest"] for t in finished}) == space.size
+        settled = {t.user_attrs["digest"] for t in finished if _is_settled(t, config.limit_ms)}
+        exhausted = len(settled) == space.size
         if done >= config.trials or exhausted or over() or len(finished) >= ASKS_PER_TRIAL * config.trials:
             return
         claims.fail_dead(study, trials, watch)
@@ -232,6 +245,15 @@ def _new_evaluations(
             _run_one(worker)
         else:  # what is left is in others' hands, and becomes ours if they die
             time.sleep(claims.POLL_SECONDS)
+
+
+def _is_settled(trial: optuna.trial.FrozenTrial, limit_ms: float) -> bool:
+    """Whether nothing is left to ask of a complete trial's architecture: it was evaluated, or is out of reach.
+
+    A search that goes on under a higher limit meets those again that were out of reach of the one before.
+    """
+    others = (value for name, value in trial.constraints.items() if name != LATENCY)
+    return trial.user_attrs["evaluated"] or trial.values[1] > limit_ms or any(value > 0 for value in others)
 
 
 def _in_state(trials: Sequence[optuna.trial.FrozenTrial], state: str) -> list[optuna.trial.FrozenTrial]:
@@ -289,18 +311,22 @@ def _evaluate(worker: _Worker, trial: optuna.Trial) -> None:
     arch = worker.space.decode(genes)
     trial.set_user_attr("digest", arch.digest)
     trial.set_user_attr("genes", genes)
-    standing = claims.settle(study, trial, arch.digest, most=config.trials, watch=worker.watch)
+    standing = claims.settle(
+        study, trial, arch.digest, most=config.trials, watch=worker.watch,
+        settled=partial(_is_settled, limit_ms=config.limit_ms),
+    )  # fmt: skip
     if standing == "leave":
         claims.leave(study, trial)
         return
     latency = objective.latency_ms(arch)
     over = dict(objective.excess(arch))
     if math.isfinite(config.limit_ms):
-        over["latency_ms"] = latency - config.limit_ms
+        over[LATENCY] = latency - config.limit_ms
     new = standing == "evaluate" and all(value <= 0 for value in over.values())
     if standing == "repeat":
         complete = _in_state(study.get_trials(deepcopy=False), "COMPLETE")
-        values = next(t.values for t in complete if t.user_attrs["digest"] == arch.digest)
+        same = (t for t in complete if t.user_attrs["digest"] == arch.digest)
+        values = max(same, key=lambda t: t.user_attrs["evaluated"]).values
     else:
         # Infeasible trials are compared by how far they are over the limits, so their accuracy is not asked for.
         values = [objective.accuracy(arch) if new else 0.0, latency]
