@@ -176,6 +176,9 @@ MENTIONED: dict[str, Here | Elsewhere] = {
         "takes 90 minutes, and the images", "reports/cifar10/report.md",
         "nassuite search --study cifar10 --data folder:cifar10 --out runs/cifar10",
     ),
+    "python studies/budget_guarantee.py": Elsewhere(
+        "takes half an hour of a quiet machine", "reports/budget_guarantee/report.md", "python studies/budget_guarantee.py"
+    ),
     "python studies/cifar10_baseline.py --data folder:cifar10 --epochs 30": Elsewhere(
         "takes an hour, and the images", "reports/cifar10/baseline/report.md",
         "studies/cifar10_baseline.py --data folder:cifar10 --epochs 30",
