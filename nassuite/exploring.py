@@ -25,6 +25,7 @@ from nassuite.progress import SILENT
 from nassuite.records import sha256_file
 from nassuite.run_directory import RunDirectory
 from nassuite.search.driver import (
+    Evaluation,
     Objective,
     SearchConfig,
     drop_torn_line,
@@ -152,21 +153,31 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def search_further(flow: Flow, limits_ms: Mapping[float, float], begin: Iterable[Arch] = ()) -> None:
-    """A third more trials, up to other predictions than the budgets are: ``limits_ms`` by budget.
-
-    They ``begin`` with these, as far as there are trials for them.
-    """
+def search_further(flow: Flow, limits_ms: Mapping[float, float], trials: int) -> None:
+    """So many more trials, up to other predictions than the budgets are: ``limits_ms`` by budget."""
     assert flow.settings.trials is not None
-    more = -(-flow.settings.trials // 3)
     said = ", ".join(f"{budget:g} ms as {limit:.3g} ms" for budget, limit in limits_ms.items())
     flow.progress.say(
-        f"room is left under budgets: the search goes on for {more} trials, predictions taking {said}"
+        f"room is left under budgets: the search goes on for {trials} trials, predictions taking {said}"
     )
     limits = tuple(in_reach_ms(limit, flow.margin) for limit in limits_ms.values())
-    queue(flow.study, flow.space, begin)
-    search_here(flow, flow.study, trials=flow.settings.trials + more, limits_ms=limits)
-    flow.__dict__.pop("evaluated", None)  # read again, with the new ones
+    search_here(flow, flow.study, trials=flow.settings.trials + trials, limits_ms=limits)
+    _read_again(flow)
+
+
+def evaluate_these(flow: Flow, archs: Iterable[Arch]) -> list[Evaluation]:
+    """Trials of these architectures, whatever they are predicted to take; none again that had one."""
+    wanted = {arch.digest: arch for arch in archs}
+    evaluated = {e.arch.digest for e in flow.evaluated}
+    queue(flow.study, flow.space, wanted.values())
+    search_here(flow, flow.study, trials=len(evaluated | wanted.keys()), limits_ms=())
+    _read_again(flow)
+    return [e for e in flow.evaluated if e.arch.digest in wanted]
+
+
+def _read_again(flow: Flow) -> None:
+    """Has the run's evaluations read again where they are asked for next, with the new ones."""
+    flow.__dict__.pop("evaluated", None)
 
 
 def search_here(

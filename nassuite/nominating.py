@@ -7,7 +7,8 @@ predictor is off by more in one region than in another. Where room is left under
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nassuite.errors import InputError
-from nassuite.exploring import search_further
+from nassuite.exploring import evaluate_these, search_further
 from nassuite.flow import Flow
 from nassuite.latency.certificate import certify
 from nassuite.latency.cost import cost
@@ -42,10 +43,24 @@ from nassuite.train.recalibrate import predict, recalibrated
 
 ROOM = 0.05
 """What a winner may leave of its budget, and predictions be off by where there is none, before the search goes on."""
+FILLINGS = 2
+"""How often what fills a budget is looked for where a winner leaves room."""
 GROWN = 3
 """Finalists of a budget that leaves room which are tried with larger sizes."""
+SHARES = (0.99, 0.97, 0.95)
+"""Of a budget: up to where each of them is grown. The slack that is aimed at is the last, and what is grown is often slower than
+expected, for it was chosen where the predictor says that more costs little."""
 NEAR = 0.6
 """Of a budget: what is predicted to be faster says nothing of predictions near it."""
+
+
+@dataclass(frozen=True)
+class Larger:
+    """What a ``finalist``, given by its number, was grown to, and the milliseconds that its measurement leads to expect."""
+
+    arch: Arch
+    finalist: int
+    expected_ms: float
 
 
 def measure_finalists(flow: Flow) -> None:
@@ -56,12 +71,15 @@ def measure_finalists(flow: Flow) -> None:
         write_json(flow.run.places, _places(flow))
     contest = Contest(flow)
     # A search that went on here, and was stopped, begins again with what it had before.
-    searched = flow.evaluated[: flow.settings.trials] if flow.hard_budgets else flow.evaluated
-    contest.round(flow.budgets, searched)
+    trials = flow.settings.trials if flow.hard_budgets else None
+    contest.round(flow.budgets, flow.evaluated[:trials])
     if further := contest.with_room():
-        limits = {budget: budget / contest.error[budget] for budget in further}
-        search_further(flow, limits, contest.grown(limits))
-        contest.round(further, flow.evaluated)
+        assert trials is not None
+        more = -(-trials // 3)
+        search_further(flow, {budget: budget / contest.error[budget] for budget in further}, more)
+        contest.round(further, flow.evaluated[: trials + more])
+    for _ in range(FILLINGS):
+        contest.fill(contest.with_room())
     # Each round reaches lower, should predictions still be too hopeful.
     for reach in (0.92, 0.8, 0.6):
         contest.round(contest.lacking(), flow.evaluated, reach)
@@ -71,28 +89,51 @@ def measure_finalists(flow: Flow) -> None:
 class Contest:
     """All that was measured so far, and what it means for each budget.
 
-    ``error`` is how many times longer than predicted it took near a budget, by median. ``entries`` have the finalists and
-    the winner by budget, as they are written down.
+    ``error`` is how many times longer than predicted it took near a budget, by median, and ``drift`` how many times longer what a
+    finalist was grown to took than its measurement had led to expect. ``entries`` have the finalists and the winner by
+    budget, as they are written down.
     """
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self.known: dict[int, Measured] = {}
         self.error = dict.fromkeys(flow.budgets, 1.0)
+        self.drift: dict[int, float] = {}
         self.entries: dict[str, dict[str, Any]] = {}
 
     def round(self, budgets: Sequence[float], evaluated: Sequence[Evaluation], reach: float = 1.0) -> None:
         """Measures who is nominated for ``budgets``, all in the same rounds, and holds all to them again."""
-        flow = self.flow
-        nominated = {
-            e.number: e
+        self._measure(
+            e
             for budget in budgets
-            for e in _nominated(flow, evaluated, budget, reach * budget / self.error[budget])
-        }
-        new = [e for number, e in nominated.items() if number not in self.known]
-        self.known |= {m.evaluation.number: m for m in _measure(flow, new)}
+            for e in _nominated(self.flow, evaluated, budget, reach * budget / self.error[budget])
+        )
+        self._hold(budgets)
+
+    def fill(self, budgets: Sequence[float]) -> None:
+        """Measures what the finalists that keep ``budgets`` are when they are grown, and holds all to them again."""
+        found = [larger for budget in budgets for larger in self.grown(budget)]
+        if not found:
+            return
+        said = ", ".join(f"{budget:g} ms" for budget in budgets)
+        self.flow.progress.say(f"room is left under {said}: finalists are tried with larger sizes")
+        tried = evaluate_these(self.flow, (larger.arch for larger in found))
+        self._measure(tried)
+        self._hold(budgets)
+        percentile, drifts = self.flow.settings.percentile, defaultdict(list)
+        taken = {e.arch: self.known[e.number].measurement.percentile_ms(percentile) for e in tried}
+        for larger in found:
+            drifts[larger.finalist].append(taken[larger.arch] / larger.expected_ms)
+        for finalist, ratios in drifts.items():
+            self.drift[finalist] = self.drift.get(finalist, 1.0) * float(np.median(ratios))
+
+    def _measure(self, nominated: Iterable[Evaluation]) -> None:
+        new = {e.number: e for e in nominated if e.number not in self.known}
+        self.known |= {m.evaluation.number: m for m in _measure(self.flow, list(new.values()))}
+
+    def _hold(self, budgets: Iterable[float]) -> None:
         for budget in budgets:
-            self.entries[f"{budget:g}"] = entry = _held_to(flow, self.known.values(), budget)
+            self.entries[f"{budget:g}"] = entry = _held_to(self.flow, self.known.values(), budget)
             self.error[budget] = _error(entry["finalists"], budget / self.error[budget])
 
     def lacking(self) -> list[float]:
@@ -108,20 +149,24 @@ class Contest:
             return []
         return [budget for budget in flow.hard_budgets if self._has_room(budget)]
 
-    def grown(self, limits_ms: Mapping[float, float]) -> Iterator[Arch]:
-        """The finalists of most MACs that keep a budget, with sizes raised up to the limits of predictions that stand for it.
+    def grown(self, budget: float) -> Iterator[Larger]:
+        """The finalists of most MACs that keep the budget, made larger up to several shares of it.
 
-        Up to a little less too, for a prediction may be too hopeful. Where less of something is asked for, there are none.
+        A finalist's own measurement says by how much the predictor is wrong about it, and what is much like it.
+        Where less of something is asked for, there are none.
         """
-        flow = self.flow
-        for budget, limit_ms in {} if flow.settings.minimise else limits_ms.items():
-            keeping = [f for f in self.entries[f"{budget:g}"]["finalists"] if f["passes"]]
-            for finalist in sorted(keeping, key=lambda f: -f["macs"])[:GROWN]:
-                for share in (1.0, 1 - ROOM / 2):
-                    yield grown(
-                        flow.space, Arch.from_json(finalist["arch"]), worth=_preference(flow),
-                        fits=partial(_fits, flow, limit_ms=share * limit_ms),
-                    )  # fmt: skip
+        flow, known = self.flow, {m.evaluation.arch.digest for m in self.known.values()}
+        keeping = [f for f in self.entries[f"{budget:g}"]["finalists"] if f["passes"]]
+        for finalist in [] if flow.settings.minimise else sorted(keeping, key=lambda f: -f["macs"])[:GROWN]:
+            number = finalist["number"]
+            error = self.drift.get(number, 1.0) * finalist["latency_ms"] / finalist["predicted_ms"]
+            for share in SHARES:
+                arch = grown(
+                    flow.space, Arch.from_json(finalist["arch"]), worth=_preference(flow),
+                    fits=partial(_fits, flow, limit_ms=share * budget / error),
+                )  # fmt: skip
+                if arch.digest not in known:
+                    yield Larger(arch, number, error * flow.predict_ms(arch))
 
     def _has_room(self, budget: float) -> bool:
         winner, error = self._winner(budget), self.error[budget]
