@@ -70,19 +70,21 @@ def measure_finalists(flow: Flow) -> None:
     if flow.settings.objective == "pareto" and not flow.run.places.exists():
         write_json(flow.run.places, _places(flow))
     contest = Contest(flow)
-    # A search that went on here, and was stopped, begins again with what it had before.
+    # One that was stopped where it went on begins again with what it had before.
     trials = flow.settings.trials if flow.hard_budgets else None
-    contest.round(flow.budgets, flow.evaluated[:trials])
+    searched = flow.evaluated[:trials]
+    contest.round(flow.budgets, searched)
     if further := contest.with_room():
         assert trials is not None
         more = -(-trials // 3)
         search_further(flow, {budget: budget / contest.error[budget] for budget in further}, more)
-        contest.round(further, flow.evaluated[: trials + more])
-    for _ in range(FILLINGS):
-        contest.fill(contest.with_room())
+        searched = flow.evaluated[: trials + more]
+        contest.round(further, searched)
     # Each round reaches lower, should predictions still be too hopeful.
     for reach in (0.92, 0.8, 0.6):
-        contest.round(contest.lacking(), flow.evaluated, reach)
+        contest.round(contest.lacking(), searched, reach)
+    for _ in range(FILLINGS):
+        contest.fill(contest.with_room())
     write_json(flow.run.finalists, contest.entries)
 
 
