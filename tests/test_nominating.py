@@ -113,11 +113,14 @@ def test_nothing_is_grown_where_nothing_keeps_the_budget(searched):
     assert flow.evaluated == evaluated
 
 
-def test_a_machine_grown_slower_still_has_a_winner(searched):
+@pytest.mark.parametrize("pace", [1.04, 1.08])
+def test_a_machine_grown_slower_still_has_a_winner(searched, pace):
     flow, budget = searched
-    flow.meter = meter_at(1.08)
+    flow.meter = meter_at(pace)
     measure_finalists(flow)
-    assert finalists(flow, budget)["winner"]["latency_ms"] <= budget
+    found = finalists(flow, budget)
+    assert any(f["latency_ms"] > budget for f in found["finalists"])
+    assert found["winner"]["latency_ms"] <= budget
 
 
 def test_without_a_winner_it_goes_on_where_anything_is_that_fast(searched):
