@@ -72,7 +72,9 @@ class Settings:
     predicted_confidence: float | None = option(
         None, "search only what keeps the budget with this probability by prediction (default: as predicted)"
     )
-    trials: int | None = option(None, "distinct architectures evaluated by the search (default: 72)")
+    trials: int | None = option(
+        None, "distinct architectures evaluated by the search, before what fills budgets (default: 72)"
+    )  # fmt: skip
     sampler: str = option(
         "guided",
         "Optuna sampler; guided is this suite's own",

@@ -117,6 +117,11 @@ def _subfolders(folder: Path) -> list[Path]:
 def _class_names(root: Path, given: dict[str, Classes]) -> list[str]:
     names = sorted(given.get("train", ()))
     if not names:
+        loose = sum(path.suffix.lower() in EXTENSIONS for path in root.iterdir())
+        if loose:
+            raise InputError(
+                f"{loose} images lie in {root} itself: put them into one folder per class, {root}/<class>/*.jpg"
+            )
         raise InputError(
             f"no images in {root}: expected {root}/<class>/*.jpg or {root}/train/<class>/*.jpg "
             f"({', '.join(EXTENSIONS)})"

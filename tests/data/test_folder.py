@@ -193,6 +193,8 @@ def test_refused_folders(tmp_path: Path) -> None:
     refused(tmp_path / "file", "no folder")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", r"no images in .*train/<class>")
+    (tmp_path / "empty" / "a.JPG").write_bytes(b"")
+    refused(tmp_path / "empty", r"1 images lie in .*empty itself: .* one folder per class")
     refused(flat(tmp_path / "one", cat=5), "only one class, 'cat'")
     refused(flat(tmp_path / "few", cat=5, dog=2), r"at least 3 for each class: dog \(2\)")
     refused(flat(tmp_path / "odd", **{"cat\nfish": 5, "dog": 5}), "not printable")
