@@ -156,12 +156,14 @@ def _end_with_parent() -> None:
 def search_further(flow: Flow, limits_ms: Mapping[float, float], trials: int) -> None:
     """So many more trials, up to other predictions than the budgets are: ``limits_ms`` by budget."""
     assert flow.settings.trials is not None
-    said = ", ".join(f"{budget:g} ms as {limit:.3g} ms" for budget, limit in limits_ms.items())
-    flow.progress.say(
-        f"room is left under budgets: the search goes on for {trials} trials, predictions taking {said}"
-    )
+    total = flow.settings.trials + trials
+    if trials_done(flow.study) < total:
+        said = ", ".join(f"{budget:g} ms as {limit:.3g} ms" for budget, limit in limits_ms.items())
+        flow.progress.say(
+            f"room is left under budgets: the search goes on for {trials} trials, predictions taking {said}"
+        )
     limits = tuple(in_reach_ms(limit, flow.margin) for limit in limits_ms.values())
-    search_here(flow, flow.study, trials=flow.settings.trials + trials, limits_ms=limits)
+    search_here(flow, flow.study, trials=total, limits_ms=limits)
     _read_again(flow)
 
 

@@ -24,7 +24,8 @@ from nassuite.latency.cost import cost
 from nassuite.latency.footprint import exceeded, measured, predicted
 from nassuite.latency.meter import Measurement
 from nassuite.metrics import score
-from nassuite.records import write_json
+from nassuite.records import append_jsonl, write_json
+from nassuite.run_directory import read_lines
 from nassuite.search.driver import Evaluation
 from nassuite.search.finalists import (
     REACH,
@@ -70,7 +71,7 @@ def measure_finalists(flow: Flow) -> None:
     if flow.settings.objective == "pareto" and not flow.run.places.exists():
         write_json(flow.run.places, _places(flow))
     contest = Contest(flow)
-    # One that was stopped where it went on begins again with what it had before.
+    # One that was stopped does the same again with what it had measured, up to where it was.
     trials = flow.settings.trials if flow.hard_budgets else None
     searched = flow.evaluated[:trials]
     contest.round(flow.budgets, searched)
@@ -86,6 +87,7 @@ def measure_finalists(flow: Flow) -> None:
     for _ in range(FILLINGS):
         contest.fill(contest.with_room())
     write_json(flow.run.finalists, contest.entries)
+    flow.run.measured.unlink(missing_ok=True)
 
 
 class Contest:
@@ -238,15 +240,36 @@ class Measured:
     exceeds: tuple[str, ...]
 
 
-def _measure(flow: Flow, nominated: Sequence[Evaluation]) -> list[Measured]:
+def _measure(flow: Flow, nominated: list[Evaluation]) -> list[Measured]:
     if not nominated:
         return []
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{e.arch.digest}.onnx" for e in nominated]
         for evaluation, path in zip(nominated, paths, strict=True):
             flow.export(evaluation.arch, path)
-        measurements = flow.meter(paths, flow.target, progress=flow.progress, seed=flow.settings.seed)
+        measurements = _measurements(flow, paths)
         return [_judged(flow, *of_one) for of_one in zip(nominated, paths, measurements, strict=True)]
+
+
+def _measurements(flow: Flow, paths: Sequence[Path]) -> list[Measurement]:
+    """Of files named by their architectures' digests: those that are written down are not measured again."""
+    known = _written_down(flow.run.measured)
+    new = [path for path in paths if path.stem not in known]
+    if new:
+        found = flow.meter(new, flow.target, progress=flow.progress, seed=flow.settings.seed)
+        for path, measurement in zip(new, found, strict=True):
+            append_jsonl(flow.run.measured, {"arch": path.stem, "measurement": measurement.to_json()})
+            known[path.stem] = measurement
+    return [known[path.stem] for path in paths]
+
+
+def _written_down(measured: Path) -> dict[str, Measurement]:
+    try:
+        return {line["arch"]: Measurement.from_json(line["measurement"]) for line in read_lines(measured)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{measured} is damaged ({error!r}): delete it, and --resume measures again"
+        ) from None
 
 
 def _judged(flow: Flow, evaluation: Evaluation, path: Path, measurement: Measurement) -> Measured:

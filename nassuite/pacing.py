@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,9 @@ STEPS = 4
 FILES = 4
 """Files measured together to time a certificate: as many as a winner has."""
 TRIALS = 3
+TIMINGS = 6
+UNTIMED = 3
+"""How many times as long as what is timed first the whole takes: a limit to try, on the safe side."""
 PLANNED = 0.97
 """Of the limit: the report and what nobody thought of take the rest."""
 
@@ -62,19 +65,24 @@ def fit_to_limit(flow: Flow, *, started: float, trained: bool, sampled: bool) ->
         raise InputError(
             f"--time-limit: how long it takes to carry files to {settings.target} is not known: leave it out"
         )
-    flow.progress.say("measuring how fast this machine is")
-    speeds = measure_speeds(flow, trained=trained, sampled=sampled)
-    limit, gone = parse_duration(settings.time_limit), time.monotonic() - started
+    flow.progress.say("timing what a run does on this machine: a minute or two, longer where it is busy")
+    limit = parse_duration(settings.time_limit)
     given = {name: getattr(settings, name) for name in SHARED_SETTINGS}
     winners = len(settings.budget_ms) or PLACES
     work = Work(winners, FINALISTS * winners, _prunings(flow))
-    try:
-        amounts = share_out(PLANNED * limit - gone, speeds, given, work)
-    except TooShort as error:
-        raise InputError(
-            f"--time-limit {settings.time_limit}: too short, the least takes about "
-            f"{duration((error.seconds + gone) / PLANNED)} here ({error.amounts.said(work)})"
-        ) from None
+    timings = flow.progress.track(
+        measure_speeds(flow, trained=trained, sampled=sampled), "timing", total=TIMINGS
+    )
+    for number, speeds in enumerate(timings, start=1):
+        gone = time.monotonic() - started
+        try:
+            amounts = share_out(PLANNED * limit - gone, speeds, given, work)
+        except TooShort as error:
+            least = (error.seconds + gone) / PLANNED
+            raise InputError(
+                f"--time-limit {settings.time_limit}: too short, {_said_least(least, TIMINGS - number)} "
+                f"({error.amounts.said(work)})"
+            ) from None
     seconds = gone + amounts.seconds(speeds, work)
     flow.progress.say(f"about {duration(seconds)}: {amounts.said(work)}")
     flow.settings = dataclasses.replace(settings, **dataclasses.asdict(amounts))
@@ -122,35 +130,50 @@ def _prunings(flow: Flow) -> int:
     return 2 if flow.settings.refine else 1
 
 
-def measure_speeds(flow: Flow, *, trained: bool, sampled: bool) -> Speeds:
-    """What takes how long here, by doing a little of each with networks that learnt nothing."""
+def _said_least(seconds: float, untimed: int) -> str:
+    if not untimed:
+        return f"the least takes about {duration(seconds)} here"
+    return (
+        f"what is timed of the least takes about {duration(seconds)} here, and there is more: try "
+        f"{duration(UNTIMED * seconds)}"
+    )
+
+
+def measure_speeds(flow: Flow, *, trained: bool, sampled: bool) -> Iterator[Speeds]:
+    """What takes how long here, by doing a little of each with networks that learnt nothing.
+
+    Yields ``TIMINGS`` times, with more of them known each time, so that a limit that is far too short is seen
+    early: what takes longest to time comes last.
+    """
     # The run's own supernet may start from other weights, which are not there yet.
     scratch = dataclasses.replace(flow, progress=SILENT)
     settings = scratch.settings
     batch = next_batch(scratch.space, [], BATCH, seed=settings.seed, in_chans=scratch.data.in_chans)
     archs = sorted((arch for arch, _ in batch), key=lambda a: predicted("macs", a, scratch.interface))
-    # The first that are measured, so that a cache has them when the run asks.
-    sample = 0.0 if sampled else _timed(lambda: _sample(scratch, [arch for arch, _ in batch])) / len(batch)
     trial = _trial_seconds(scratch, archs[:: max(1, len(archs) // (TRIALS + 1))])
     all_val = trial * len(scratch.data.val) / min(SEARCH_VAL_IMAGES, len(scratch.data.val))
-    measured = _timed(lambda: _measure_files(scratch, archs[:: max(1, len(archs) // FILES)]))
+    speeds = Speeds(sample=0.0, epoch=0.0, trial=trial, finalist=all_val, winner_epoch=0.0, winner=0.0)
+    yield speeds
+    if not trained:
+        speeds = dataclasses.replace(speeds, epoch=_supernet_epoch_seconds(scratch) + 2 * trial)
+    yield speeds
     middle = archs[len(archs) // 2]
+    speeds = dataclasses.replace(speeds, winner_epoch=_winner_epoch_seconds(scratch, middle))
+    yield speeds
+    # The first that are measured, so that a cache has them when the run asks.
+    sample = 0.0 if sampled else _timed(lambda: _sample(scratch, [arch for arch, _ in batch])) / len(batch)
+    speeds = dataclasses.replace(speeds, sample=sample)
+    yield speeds
+    measured = _timed(lambda: _measure_files(scratch, archs[:: max(1, len(archs) // FILES)]))
     # A winner and the teacher are each held to the validation images, and so is each candidate for the teacher.
-    evaluated = (2 + len(scratch.space.operators)) * all_val
-    winner_epoch = _winner_epoch_seconds(scratch, middle)
-    winner = _hand_over_seconds(scratch, middle) + measured + evaluated
+    winner = measured + (2 + len(scratch.space.operators)) * all_val
     if settings.refine:
-        short = winner_epoch * min(1.0, SHORT_IMAGES / len(scratch.data.train)) + all_val
+        short = speeds.winner_epoch * min(1.0, SHORT_IMAGES / len(scratch.data.train)) + all_val
         # In each step every block is measured at two widths, and proposed.
         winner += refining.STEPS * (len(middle.blocks) * (2 * sample + short) + measured / 2)
-    return Speeds(
-        sample=sample,
-        epoch=0.0 if trained else _supernet_epoch_seconds(scratch) + 2 * trial,
-        trial=trial,
-        finalist=measured / FILES + all_val,
-        winner_epoch=winner_epoch,
-        winner=winner,
-    )
+    speeds = dataclasses.replace(speeds, finalist=measured / FILES + all_val, winner=winner)
+    yield speeds
+    yield dataclasses.replace(speeds, winner=winner + _hand_over_seconds(scratch, middle))
 
 
 def _timed(work: Callable[[], Any]) -> float:

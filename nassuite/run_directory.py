@@ -66,6 +66,11 @@ class RunDirectory:
         return self.root / "finalists.json"
 
     @property
+    def measured(self) -> Path:
+        """Measurements of finalists, while not all of them are known."""
+        return self.root / "finalists.jsonl"
+
+    @property
     def places(self) -> Path:
         """The budgets that a search of the whole front found, by what they are there."""
         return self.root / "places.json"

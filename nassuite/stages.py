@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from nassuite.checkpoints import FileCheckpoints
+from nassuite.errors import InputError
 from nassuite.flow import Flow
 from nassuite.latency.calibrate import Sample
 from nassuite.latency.choosing import collect
@@ -21,6 +22,8 @@ SEARCH_VAL_IMAGES = 2000
 FINALISTS = 8
 HOPELESS = 0.8
 """A budget below this fraction of the fastest architecture's latency is told to be so before any training."""
+MISTAKEN = 0.1
+"""Where all are below this fraction, they were meant otherwise, and nothing is trained."""
 
 
 def calibrate(flow: Flow) -> None:
@@ -46,6 +49,11 @@ def calibrate(flow: Flow) -> None:
         )  # fmt: skip
     flow.progress.say(f"latency predictor ({flow.predictor.model}): {flow.predictor.error}")
     fastest = min(normalised_ms(flow.samples))
+    if flow.hard_budgets and max(flow.hard_budgets) < fastest * MISTAKEN:
+        raise InputError(
+            f"--budget-ms {' '.join(f'{budget:g}' for budget in flow.hard_budgets)}: budgets are in milliseconds, and the "
+            f"fastest architecture measured takes {fastest:.3g} ms: start again with more than that"
+        )
     hopeless = [f"{budget:g} ms" for budget in flow.hard_budgets if budget < fastest * HOPELESS]
     if hopeless:
         flow.progress.say(

@@ -114,16 +114,27 @@ def _detail(run: RunDirectory, settings: Settings, stage: str) -> str:
         meta = FileCheckpoints(run.supernet).meta()
         return f"{len(meta['log']) if meta else 0} of {settings.epochs} epochs"
     if stage == "search":
-        from nassuite.search.driver import trials_in
-
-        if settings.storage is not None and not run.journal.exists():
-            return _in_storage(run, settings, settings.storage)
-        return f"{trials_in(run.journal)} of {settings.trials} architectures"
+        return _searched(run, settings)
+    if stage == "finalists":
+        measured = len(read_lines(run.measured))
+        return f"{measured} measured so far" if measured else ""
     if stage == "deploy":
         budgets = run.budgets_ms(settings)
         made = [budget for budget in budgets if (run.deploy(budget) / "card.json").exists()]
         return f"models for {len(made)} of {len(budgets)} budgets" if budgets else ""
     return ""
+
+
+def _searched(run: RunDirectory, settings: Settings) -> str:
+    """What fills budgets comes on top of what was asked for."""
+    from nassuite.search.driver import trials_in
+
+    if settings.storage is not None and not run.journal.exists():
+        return _in_storage(run, settings, settings.storage)
+    evaluated, asked = trials_in(run.journal), settings.trials
+    assert asked is not None
+    more = f", and {evaluated - asked} more to fill budgets" if evaluated > asked else ""
+    return f"{min(evaluated, asked)} of {asked} architectures{more}"
 
 
 def _in_storage(run: RunDirectory, settings: Settings, url: str) -> str:

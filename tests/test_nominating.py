@@ -9,6 +9,7 @@ from deterministic_meter import deterministic_meter
 from test_limits import flow_of
 from tiny_runs import LOOSE_MS
 
+from nassuite.errors import InputError
 from nassuite.exploring import explore
 from nassuite.flow import prepare
 from nassuite.hand_over import deploy_budget
@@ -16,6 +17,8 @@ from nassuite.nominating import GROWN, SHARES, Contest, measure_finalists
 from nassuite.progress import SILENT
 from nassuite.run_directory import RunDirectory
 from nassuite.search.finalists import REACH
+from nassuite.study import run_facts
+from nassuite.terminal import print_status
 
 
 def meter_at(pace):
@@ -163,6 +166,59 @@ def test_one_that_was_stopped_while_it_searched_further_ends_as_it_would_have(se
     again = dataclasses.replace(flow)
     measure_finalists(again)
     assert finalists(again, budget) == expected
+
+
+def test_what_was_measured_before_a_stop_is_not_measured_again(searched):
+    flow, budget = searched
+    measured = []
+
+    def stopped_after(rounds, pace):
+        def meter(paths, target, **settings):
+            if len(calls) == rounds:
+                raise KeyboardInterrupt
+            calls.append(paths)
+            measured.extend(path.stem for path in paths)
+            return meter_at(pace)(paths, target, **settings)
+
+        calls = []
+        return meter
+
+    again = dataclasses.replace(flow, run=RunDirectory(flow.run.root.parent / "again"))
+    shutil.copytree(flow.run.root, again.run.root)
+    flow.meter = stopped_after(99, 0.7)
+    measure_finalists(flow)
+    expected, in_all = finalists(flow, budget), list(measured)
+    measured.clear()
+    again.meter = stopped_after(1, 0.7)
+    with pytest.raises(KeyboardInterrupt):
+        measure_finalists(again)
+    assert 0 < len(measured) < len(in_all)
+    again = dataclasses.replace(again, meter=stopped_after(99, 0.7))
+    measure_finalists(again)
+    assert sorted(measured) == sorted(in_all)
+    assert finalists(again, budget) == expected
+    assert len(again.evaluated) == len(flow.evaluated)
+    assert not again.run.measured.exists()
+
+
+def test_status_tells_what_fills_budgets_from_what_was_asked_for(searched, capsys):
+    flow, _ = searched
+    trials, run = flow.settings.trials, flow.run
+    run.write_settings(flow.settings, run_facts(flow, None))
+    flow.meter = meter_at(0.7)
+    measure_finalists(flow)
+    print_status(run)
+    more = len(flow.evaluated) - trials
+    assert more > 0
+    assert f"{trials} of {trials} architectures, and {more} more to fill budgets" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["[]", '{"arch": "0"}', '{"arch": "0", "measurement": {}}', "7"])
+def test_damaged_measurements_are_refused(searched, content):
+    flow, _ = searched
+    flow.run.measured.write_text(content + "\n")
+    with pytest.raises(InputError, match=r"finalists.jsonl is damaged .*: delete it"):
+        measure_finalists(flow)
 
 
 def test_a_budget_missed_by_a_machine_grown_slow_says_so(tiny_run, tmp_path):

@@ -1,6 +1,7 @@
 """``--time-limit`` in a run; the machine's speed is made up."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 import time
@@ -26,7 +27,8 @@ FREE = dict.fromkeys(SHARED_SETTINGS)
 
 @pytest.fixture
 def made_up(monkeypatch):
-    monkeypatch.setattr(pacing, "measure_speeds", lambda flow, **_: MACHINE)
+    monkeypatch.setattr(pacing, "measure_speeds", lambda flow, **_: iter([MACHINE]))
+    monkeypatch.setattr(pacing, "TIMINGS", 1)
 
 
 def amounts_of(found: Settings) -> Amounts:
@@ -67,6 +69,20 @@ def test_too_short_a_limit_is_refused_with_the_least_that_will_do(tiny_run, tmp_
     assert int(str(caught.value).split("about ")[1].split()[0]) >= least / 0.97
     assert "24 latency samples, 1 epoch, 24 trials, 1 epoch of fine-tuning" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_far_too_short_is_refused_before_all_is_timed(tiny_run, tmp_path, monkeypatch):
+    def measured(flow, **_):
+        speeds = Speeds(sample=0.0, epoch=0.0, trial=0.1, finalist=0.0, winner_epoch=0.0, winner=0.0)
+        yield speeds
+        yield dataclasses.replace(speeds, epoch=120.0)
+        raise AssertionError("it was timed on")
+
+    monkeypatch.setattr(pacing, "measure_speeds", measured)
+    wanted = settings(tiny_run.folder, LOOSE_MS, **(FREE | {"time_limit": "100s"}))
+    with pytest.raises(InputError, match=r"^--time-limit 100s: too short, .* about 3 min .* try 7 min \("):
+        search(wanted, out=tmp_path / "run", meter=deterministic_meter, progress=SILENT)
     assert not (tmp_path / "run").exists()
 
 
@@ -128,9 +144,12 @@ def test_given_epochs_of_fine_tuning_are_not_touched(tiny_run, tmp_path, made_up
 def test_speeds_are_measured_and_leave_the_run_as_it_was(tiny_run, tmp_path):
     flow = flow_of(tiny_run, tmp_path / "run", LOOSE_MS)
     before = sorted(tmp_path.rglob("*"))
-    speeds = measure_speeds(flow, trained=False, sampled=False)
-    assert all(value > 0 for value in dataclasses.astuple(speeds))
+    in_turn = list(measure_speeds(flow, trained=False, sampled=False))
+    assert len(in_turn) == pacing.TIMINGS
+    for before_it, after_it in itertools.pairwise(map(dataclasses.astuple, in_turn)):
+        assert all(a <= b for a, b in zip(before_it, after_it, strict=True))
+    assert all(value > 0 for value in dataclasses.astuple(in_turn[-1]))
     assert "supernet" not in flow.__dict__
     assert sorted(tmp_path.rglob("*")) == before
-    again = measure_speeds(flow, trained=True, sampled=True)
+    *_, again = measure_speeds(flow, trained=True, sampled=True)
     assert (again.epoch, again.sample) == (0.0, 0.0)

@@ -95,6 +95,24 @@ def test_a_miss_names_the_fastest_and_by_how_much_it_misses(tiny_run):
     assert any("nothing will keep 0.01 ms" in said for said in tiny_run.said)
 
 
+def test_budgets_that_are_no_milliseconds_are_refused_before_any_training(tiny_run, tmp_path):
+    def tried(*budgets):
+        search(
+            settings(tiny_run.folder, *budgets),
+            out=tmp_path / "run",
+            meter=deterministic_meter,
+            progress=SILENT,
+        )
+
+    with pytest.raises(
+        InputError, match=r"^--budget-ms 1e-06 2e-06: budgets are in milliseconds, .* more than that"
+    ):
+        tried(1e-6, 2e-6)
+    assert stages_done(tmp_path / "run") == []
+    with pytest.raises(InputError, match="budgets are in milliseconds"):
+        search(out=tmp_path / "run", resume=True, meter=deterministic_meter, progress=SILENT)
+
+
 def test_a_budget_that_does_not_bind_is_told_with_the_latency_where_it_would(tiny_run):
     samples = lines(tiny_run.run / "latency" / "samples.jsonl")
     slowest = max(s["ratio"] * s["reference_ms"] for s in samples)
