@@ -26,20 +26,10 @@ from nassuite.report.front import pareto_evaluations
 from nassuite.report.runs import RunComparison, RunModel, RunRecord, Searched, unit_of
 from nassuite.search.pareto import hypervolume_history
 from nassuite.spec import Arch, BlockSpec, HeadSpec, StemSpec
+from nassuite.summary import PREDICT
 
 OPS = ("inverted_residual", "ghost", "shuffle", "dwcb", "group_dwcb", "alt_dwcb")
 BUDGETS_MS = (0.3, 0.6)
-
-PREDICT = """\
-import numpy as np, onnxruntime, sys
-from PIL import Image, ImageOps
-
-folder = "deploy/0.6ms"
-image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB").resize((32, 32), Image.BILINEAR)
-pixels = np.asarray(image, np.float32).transpose(2, 0, 1)[None] / 255
-logits = onnxruntime.InferenceSession(f"{folder}/model.onnx").run(None, {"image": pixels})[0]
-print(open(f"{folder}/labels.txt").read().splitlines()[logits.argmax()])
-"""
 
 
 def random_arch(rng):
