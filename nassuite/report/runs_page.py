@@ -16,7 +16,7 @@ from nassuite.report.elements import (
     table,
 )
 from nassuite.report.files import write_files
-from nassuite.report.markdown import bullets, fenced, markdown_table, plain
+from nassuite.report.markdown import answered, bullets, fenced, markdown_table, plain
 from nassuite.report.markup import Markup, element
 from nassuite.report.runs import RunComparison
 
@@ -92,9 +92,7 @@ def _repeat(comparison: RunComparison) -> Markup:
         element(
             "section",
             element("h3", run.name),
-            definitions(
-                (("command", run.command), ("measured on", run.host), ("data digest", run.data_digest or "–"))
-            ),
+            definitions(says.repeat_rows(run)),
         )
         for run in comparison.runs
     ]
@@ -109,10 +107,7 @@ def runs_markdown(comparison: RunComparison) -> str:
     """The same as text; its picture is ``pareto.svg`` beside it."""
     parts = [f"# {plain(comparison.title)}", plain(lede(comparison))]
     for answer in says.answers(comparison):
-        facts = [
-            f"{label}: {value}" + (f", {words}" if words else "") for label, value, words in answer.facts
-        ]
-        parts += [f"**{plain(answer.title)}**", bullets([*facts, answer.verdict])]
+        parts += answered(answer)
     summary = says.summary(comparison)
     parts += [
         plain(HOW_CHOSEN),
@@ -132,7 +127,7 @@ def runs_markdown(comparison: RunComparison) -> str:
     ]
     parts.append(
         bullets(
-            f"{run.name}: {run.command}; measured on {run.host}; data digest {run.data_digest or 'unknown'}"
+            f"{run.name}: " + "; ".join(f"{name}: {value}" for name, value in says.repeat_rows(run))
             for run in comparison.runs
         )
     )

@@ -24,6 +24,7 @@ from nassuite.report.content import (
 from nassuite.report.evidence import Choice, ChoiceFacts, RankingFacts, RankingPoint, RankingRow, Trait
 from nassuite.report.front import pareto_evaluations
 from nassuite.report.runs import RunComparison, RunModel, RunRecord, Searched, unit_of
+from nassuite.report.runs_text import MEASURE
 from nassuite.search.pareto import hypervolume_history
 from nassuite.spec import Arch, BlockSpec, HeadSpec, StemSpec
 from nassuite.summary import PREDICT
@@ -273,7 +274,7 @@ def sample_comparison(runs=3):
     unit, why = unit_of(tuple(records))
     return RunComparison(
         "Three samplers", "nassuite compare runs/a runs/b runs/c runs/d", "top1", 50, unit, "cifar10", 10, 10_000,
-        (*records, training), (why, "Never measured, so not in the chart: mobilenet_v2; --measure measures."),
+        (*records, training), (why, f"Not measured, so not in the chart: mobilenet_v2; {MEASURE}."),
     )  # fmt: skip
 
 
