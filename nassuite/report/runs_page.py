@@ -7,6 +7,7 @@ from pathlib import Path
 from nassuite.report import runs_text as says
 from nassuite.report.elements import (
     card,
+    command,
     definitions,
     document,
     folded,
@@ -59,8 +60,8 @@ def runs_page(comparison: RunComparison) -> str:
 
 
 HOW_CHOSEN = (
-    "Under each budget: of every run the model that validation prefers among those that keep it, and of these again the one "
-    "that validation prefers. Test says how good it is, with an interval of the difference that two samples of such images "
+    "Under each budget: of every run the model that validation prefers among those that keep it, between equals the one that "
+    "the run deploys for it, and of these again the one that validation prefers. Test says how good it is, with an interval of the difference that two samples of such images "
     "would have; all were tested on the same ones, which makes the true interval narrower."
 )
 SAME = "The runs do not differ in their settings."
@@ -98,7 +99,7 @@ def _repeat(comparison: RunComparison) -> Markup:
     ]
     return section(
         "How to repeat it",
-        element("pre", element("code", comparison.command), class_="command"),
+        command(comparison.command),
         element("div", *blocks, class_="facts"),
     )
 

@@ -25,6 +25,7 @@ _LOOKS = (
 )  # fmt: skip
 MOST_RUNS = len(_LOOKS)
 _OPEN = ("ring", "cross")
+LONG = 26  # letters of a label
 MEASURE = "--measure measures all files here"
 
 
@@ -52,7 +53,7 @@ def _answer(winner: Winner, comparison: RunComparison) -> Answer:
          f"{bounds} 95 % interval" if bounds else ""),
         ("latency", measured(comparison.latency(model), comparison),
          f"p{comparison.percentile} of the file" + ("" if comparison.unit == "ms" else ", reference network = 1")),
-        ("cost", f"{count(model.macs)} MACs", f"{count(model.params)} params"),
+        ("MACs", count(model.macs), f"{count(model.params)} params"),
     )  # fmt: skip
     title, path = f"{named}: {run.name}, {called(model)}", f"{run.name}: {model.path}"
     return Answer(title, _verdict(winner, comparison), True, path, facts)
@@ -217,6 +218,12 @@ def runs_chart(comparison: RunComparison) -> Chart:
     )
 
 
+def _label(run: RunRecord, model: RunModel) -> str:
+    """With the run's name only where that is short: its marker tells the run, by the legend."""
+    named = f"{run.name} {called(model)}"
+    return named if len(named) <= LONG else called(model)
+
+
 def _file(kind: str, run: RunRecord, model: RunModel, latency: float, comparison: RunComparison) -> Mark:
     return Mark(
         kind,
@@ -225,6 +232,7 @@ def _file(kind: str, run: RunRecord, model: RunModel, latency: float, comparison
         f"{run.name}, {called(model)}: {model.arch} · {percent(model.val_accuracy)} validation, "
         f"{percent(model.test_accuracy)} test · {measured(latency, comparison)} · {count(model.macs)} MACs"
         + (f" · {model.verdict}" if model.verdict else ""),
-        label=f"{run.name} {called(model)}" if model.chosen else "",
+        label=_label(run, model) if model.chosen else "",
+        short=called(model),
         chosen=model.chosen,
     )
