@@ -21,7 +21,7 @@ from nassuite.records import read_json, read_toml
 from nassuite.report import read_report
 from nassuite.report.front import pareto_evaluations
 from nassuite.report.runs import RunComparison, RunModel, RunRecord, Searched, unit_of
-from nassuite.report.runs_text import MOST_RUNS
+from nassuite.report.runs_text import MEASURE, MOST_RUNS
 from nassuite.run_directory import RunDirectory, read_lines, read_record
 
 
@@ -51,9 +51,8 @@ def compare_runs(
     if measured:
         runs = _measured(runs, folders, Target(threads=threads), meter, progress)
     unit, why = unit_of(runs)
-    unmeasured = [run.name for run in runs if all(model.p50_ms is None for model in run.models)]
-    if unmeasured:
-        remarks.append(f"Never measured, so not in the chart: {', '.join(unmeasured)}; --measure measures.")
+    if unmeasured := [run.name for run in runs if not run.measured]:
+        remarks.append(f"Not measured, so not in the chart: {', '.join(unmeasured)}; {MEASURE}.")
     return RunComparison(
         title=title or f"{', '.join(names)}",
         command=shlex.join(command) if command else "compare_runs(...)",

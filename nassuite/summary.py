@@ -31,7 +31,10 @@ from PIL import Image, ImageOps
 session = ort.InferenceSession("model.onnx")
 labels = open("labels.txt").read().splitlines()
 channels, size = session.get_inputs()[0].shape[1:3]
-image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB" if channels == 3 else "L")
+image = ImageOps.exif_transpose(Image.open(sys.argv[1]))
+if image.has_transparency_data:
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+image = image.convert("RGB" if channels == 3 else "L")
 image = image.resize([max(size, round(side * size / min(image.size))) for side in image.size], Image.BILINEAR)
 left, top = (image.width - size) // 2, (image.height - size) // 2
 pixels = np.asarray(image.crop((left, top, left + size, top + size)), np.float32) / 255

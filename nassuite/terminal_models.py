@@ -306,6 +306,8 @@ def print_run_comparison(comparison: RunComparison) -> None:
     out = console()
     for answer in answers(comparison):
         out.print(answer.title, style="bold")
+        if answer.path:
+            out.print(f"  {answer.path}")
         for label, value, words in answer.facts:
             out.print(f"  {label} {value}" + (f", {words}" if words else ""))
         out.print(f"  {answer.verdict}")

@@ -66,6 +66,39 @@ def test_the_best_under_each_budget_is_what_validation_prefers_of_what_keeps_it(
     assert answers(comparison)[0].title == "For 0.01 ms: nothing"
 
 
+def test_between_equals_the_file_that_the_run_deploys_for_the_budget_is_named(comparison):
+    """Other files may be faster by noise; only this one has a certificate for it."""
+    first, second, _ = comparison.runs
+    fast, slow = (
+        dataclasses.replace(model, name="pruned", val_accuracy=0.9, budget_ms=budget, chosen=True, p50_ms=ms,
+                            path=f"deploy/{budget:g}ms/model.pruned.onnx", verdict="pass")
+        for model, budget, ms in zip(first.models[:2], (0.5, 0.08), (0.03, 0.07), strict=True)
+    )  # fmt: skip
+    runs = (dataclasses.replace(first, models=(fast, slow)), second)
+    _, tight, loose = answers(dataclasses.replace(comparison, runs=runs))
+    assert (tight.title, tight.path) == (
+        "For 0.08 ms: first, pruned @0.08", "first: deploy/0.08ms/model.pruned.onnx"
+    )  # fmt: skip
+    assert (loose.title, loose.path) == (
+        "For 0.5 ms: first, pruned @0.5", "first: deploy/0.5ms/model.pruned.onnx"
+    )  # fmt: skip
+    better = dataclasses.replace(fast, val_accuracy=0.91)
+    runs = (dataclasses.replace(first, models=(better, slow)), second)
+    assert answers(dataclasses.replace(comparison, runs=runs))[1].title.endswith("first, pruned @0.5")
+
+
+def test_why_a_run_has_nothing_under_a_budget_is_said(comparison):
+    first, second, trained = comparison.runs
+    unmeasured = dataclasses.replace(
+        trained, models=tuple(dataclasses.replace(m, p50_ms=None, p90_ms=None) for m in trained.models)
+    )
+    late = slower(second, 100)
+    verdicts = [a.verdict for a in answers(dataclasses.replace(comparison, runs=(first, late, unmeasured)))]
+    unknown = "trained: not measured (--measure measures all files here)"
+    assert verdicts[0] == f"no model of first or second keeps it; {unknown}"
+    assert verdicts[1] == f"no model of second keeps it; {unknown}"
+
+
 def test_only_settings_that_differ_are_shown(comparison):
     table = difference_table(comparison)
     rows = {row[0]: row[1:] for row in table.rows}
@@ -154,8 +187,11 @@ def test_what_the_runs_measured_serves_without_measuring(runs, capsys, tmp_path,
     monkeypatch.chdir(tmp_path)
     assert main(["report", *map(str, runs)]) == 0
     said = capsys.readouterr().out
-    assert "Never measured, so not in the chart: trained" in said
-    assert (tmp_path / "comparison" / "index.html").is_file()
+    assert "Not measured, so not in the chart: trained; --measure measures all files here." in said
+    page, text = ((tmp_path / "comparison" / name).read_text() for name in ("index.html", "report.md"))
+    for form in (said, re.sub("<.*?>", "", page), text):
+        assert "trained: not measured (--measure measures all files here)" in form
+        assert "first: deploy/0.5ms/model." in form
     assert main(["compare", *map(str, runs[:2]), "--title", "Two", "--out", "comparison"]) == 0
     assert (tmp_path / "comparison" / "report.md").read_text().startswith("# Two\n")
 

@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +39,39 @@ def test_the_program_of_the_readme_classifies_as_the_suite_does(tmp_path, channe
     pixels = as_float(preprocess_image(tmp_path / "image.png", Preprocess(24, channels)))
     expected = run_onnx(tmp_path / "model.onnx", pixels[None])[0].argmax()
     assert said.stdout == f"label {expected}\n"
+
+
+def picture(mode: str) -> Image.Image:
+    """Of 50 x 70 random colours, of random opacity where the mode knows of that."""
+    noise = np.random.default_rng(0).integers(0, 256, (70, 50, 4), dtype=np.uint8)
+    if mode == "P":
+        image = Image.fromarray(noise[..., 0]).convert("P")
+        image.info["transparency"] = bytes(range(255, -1, -1))
+        return image
+    return Image.fromarray(noise, "RGBA").convert(mode)
+
+
+FILES = ("RGBA.png", "P.png", "LA.png", "RGBA.webp", "RGB.png", "L.png", "1.png", "CMYK.jpg")
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("file", FILES)
+def test_the_program_of_the_readme_prepares_images_bit_for_bit_as_in_training(
+    tmp_path, monkeypatch, file, channels
+):
+    monkeypatch.chdir(tmp_path)
+    picture(Path(file).stem).save(file)
+    shape = (channels, 24, 24)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(channels * 24 * 24, 2))
+    export_onnx(model, tmp_path / "model.onnx", input_shape=shape)
+    (tmp_path / "labels.txt").write_text("one\ntwo\n")
+    monkeypatch.setattr(sys, "argv", ["predict", file])
+    ran: dict[str, Any] = {}
+    exec(PREDICT, ran)
+    pixels = ran["pixels"].reshape(24, 24, channels).transpose(2, 0, 1)
+    np.testing.assert_array_equal(pixels, as_float(preprocess_image(file, Preprocess(24, channels))))
+    with Image.open(file) as read:
+        assert read.has_transparency_data == file.startswith(("RGBA", "P", "LA"))
 
 
 FLAGS_OF_OTHERS = {

@@ -55,9 +55,10 @@ def card(deployed):
 def classified(model: Path, file: Path, card: dict) -> int:
     """As the rule on the card says, with Pillow, numpy and onnxruntime alone."""
     size = card["preprocess"]["size"]
-    image = ImageOps.exif_transpose(Image.open(file)).convert(
-        "RGB" if card["preprocess"]["in_chans"] == 3 else "L"
-    )
+    image = ImageOps.exif_transpose(Image.open(file))
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    image = image.convert("RGB" if card["preprocess"]["in_chans"] == 3 else "L")
     image = image.resize(
         [max(size, round(side * size / min(image.size))) for side in image.size], Image.BILINEAR
     )

@@ -21,7 +21,8 @@ class Style:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of the chart. ``label`` is drawn beside it, ``detail`` shown on pointing at it.
+    """A point of the chart. ``label`` is drawn beside it, ``short`` where there is little room and a label is too long for
+    that, and ``detail`` shown on pointing at it.
 
     ``faint`` marks are the crowd: small, and not reached by the keyboard.
     """
@@ -33,6 +34,7 @@ class Mark:
     label: str = ""
     chosen: bool = False
     faint: bool = False
+    short: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from nassuite.report.chart import Chart, Mark
+from nassuite.report.chart import Chart, Mark, Stairs
 from nassuite.report.content import Epoch, History, PredictorFacts
 from nassuite.report.drawing import Drawing, Line, Marker, Point, Shape, Text
 from nassuite.report.evidence import RankingFacts
 from nassuite.report.front import STYLES
-from nassuite.report.placement import budget_boxes, place_labels
+from nassuite.report.paints import FONT_SIZE
+from nassuite.report.placement import Box, Place, curve_boxes, line_boxes, place_labels, place_names
 from nassuite.report.plot import Axis, Plot
 from nassuite.report.scale import linear
 from nassuite.report.words import METRICS, milliseconds, percent
@@ -19,13 +20,14 @@ SMALL = (440, 300)
 WIDE = (1000, 520)
 NARROW = (360, 400)
 ALONE = (820, 500)
+UNDER_TITLE = 18  # pixels: as high as labels may stand
 ROOMY = 600  # pixels: from here on every mark has its label
 BAND = 0.10  # the predictor's band, relative to the measured latency
 LEGEND_ROW, LEGEND_LETTER = 20, 6.4  # pixels
 
 
-def pareto_chart(chart: Chart, width: int, height: int) -> Drawing:
-    """Accuracy against latency. The faint marks are not reached by keyboard."""
+def pareto_chart(chart: Chart, width: int, height: int, *, em: float = FONT_SIZE) -> Drawing:
+    """Accuracy against latency, with room for letters of ``em`` pixels. The faint marks are not reached by keyboard."""
     roomy = width >= ROOMY
     x_title, y_title = chart.titles if roomy else chart.short_titles
     plot = Plot(
@@ -35,13 +37,17 @@ def pareto_chart(chart: Chart, width: int, height: int) -> Drawing:
         Axis(y_title, chart.accuracy, _hundred, (0.0, 1.0)),
     )
     shapes = [*plot.frame(), *(_mark(plot, chart, mark) for mark in chart.marks if mark.faint)]
-    for limit in chart.limits:
-        shapes += _limit_line(plot, *limit)
-    for stairs in chart.stairs:
-        end = (chart.latency.limits[1], stairs.corners[-1][1])
-        shapes.append(plot.steps([*stairs.corners, end], f"k-{stairs.kind} steps"))
+    names = _limit_names(plot, chart, em)
+    for (latency, name), place in zip(chart.limits, names, strict=True):
+        x = plot.x(latency)
+        shapes.append(Line(((x, plot.top), (x, plot.height - plot.bottom)), "budget"))
+        shapes.append(Text(name, (place.x, place.y), "budget-label", place.anchor, upright=True))
+    steps = [_steps(plot, chart, stairs) for stairs in chart.stairs]
+    shapes += steps
     shapes += [_mark(plot, chart, mark) for mark in chart.firm]
-    return plot.drawing([*shapes, *_labels(plot, chart)], label=chart.summary)
+    curves = [box for line in steps for box in curve_boxes(line.corners)]
+    shapes += _labels(plot, chart, [name.box for name in names], curves, em)
+    return plot.drawing(shapes, label=chart.summary)
 
 
 def pareto_alone(chart: Chart) -> Drawing:
@@ -155,7 +161,7 @@ def _accuracy_chart(largest: list[Point], smallest: list[Point], epochs: Axis, m
     scale = linear(max(0.0, low), high)
     plot = Plot(*SMALL, epochs, Axis(f"validation {METRICS[metric]}, %", scale, _hundred, (0.0, 1.0)))
     shapes = plot.frame()
-    for points, name, kind, below in ((largest, "largest", "front", -10), (smallest, "smallest", "fp32", 18)):
+    for points, name, kind, below in ((largest, "largest", "front", -10), (smallest, "smallest", "fp32", 22)):
         shapes += _named_line(plot, points, name, kind, below=below)
     return plot.drawing(shapes, label="Validation accuracy of the largest and smallest subnet by epoch.")
 
@@ -177,26 +183,40 @@ def _mark(plot: Plot, chart: Chart, mark: Mark) -> Marker:
     )
 
 
-def _limit_line(plot: Plot, latency: float, name: str) -> list[Shape]:
-    x, floor = plot.x(latency), plot.height - plot.bottom
+def _limit_names(plot: Plot, chart: Chart, em: float) -> list[Place]:
+    return place_names(
+        [plot.x(latency) for latency, _ in chart.limits],
+        [name for _, name in chart.limits],
+        marks=[plot.at((mark.latency, mark.accuracy)) for mark in chart.firm],
+        frame=_frame(plot, plot.top),
+        em=em,
+    )
+
+
+def _steps(plot: Plot, chart: Chart, stairs: Stairs) -> Line:
+    """On to the right edge."""
+    end = (chart.latency.limits[1], stairs.corners[-1][1])
+    return plot.steps([*stairs.corners, end], f"k-{stairs.kind} steps")
+
+
+def _labels(plot: Plot, chart: Chart, texts: list[Box], curves: list[Box], em: float) -> list[Shape]:
+    roomy = plot.width >= ROOMY
+    marks = sorted(chart.firm, key=lambda mark: not mark.chosen)  # where room is scarce, those keep theirs
+    names = [m.label if roomy else m.short or m.label if m.chosen else "" for m in marks]
+    frame = _frame(plot, UNDER_TITLE)
+    places = place_labels(
+        [plot.at((m.latency, m.accuracy)) for m in marks], names, frame=frame, em=em, texts=texts,
+        lines=line_boxes([plot.x(latency) for latency, _ in chart.limits], frame), curves=curves,
+    )  # fmt: skip
+    placed = [(name, place) for name, place in zip(names, places, strict=True) if place]
     return [
-        Line(((x, plot.top), (x, floor)), "budget"),
-        Text(name, (x - 5, plot.top + 2), "budget-label", "end", upright=True),
+        *(Line(place.leader, "leader") for _, place in placed if place.leader),
+        *(Text(name, (place.x, place.y), "label", place.anchor) for name, place in placed),
     ]
 
 
-def _labels(plot: Plot, chart: Chart) -> list[Shape]:
-    marks = chart.firm
-    pixels = [plot.at((m.latency, m.accuracy)) for m in marks]
-    frame = (plot.left, plot.top, plot.width - 2, plot.height - plot.bottom)
-    names = [m.label if plot.width >= ROOMY or m.chosen else "" for m in marks]
-    obstacles = budget_boxes([plot.x(latency) for latency, _ in chart.limits], frame)
-    places = place_labels(pixels, names, frame=frame, letter=7.4, obstacles=obstacles)
-    return [
-        Text(name, (place.x, place.y), "label", place.anchor)
-        for name, place in zip(names, places, strict=True)
-        if place
-    ]
+def _frame(plot: Plot, top: float) -> Box:
+    return (plot.left, top, plot.width - 2, plot.height - plot.bottom)
 
 
 def _named_line(plot: Plot, points: list[Point], name: str, kind: str, *, below: int) -> list[Shape]:

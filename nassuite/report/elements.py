@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from nassuite.report import charts
 from nassuite.report.chart import Chart
 from nassuite.report.markup import Markup, element, join
+from nassuite.report.paints import ENLARGED
 from nassuite.report.style import SCRIPT, style_sheet
 from nassuite.report.svg import inline, marker
 from nassuite.report.tables import WORDS, Answer, Table
@@ -33,8 +35,21 @@ def section(title: str, *parts: object) -> Markup:
     return element("section", element("h2", title), *parts)
 
 
+def prose(words: str) -> list[object]:
+    """Text in which options stay whole: browsers break a line after any hyphen."""
+    pieces = re.split(r"(--[a-z][a-z-]*)", words)
+    return [
+        element("span", piece, class_="option") if number % 2 else piece
+        for number, piece in enumerate(pieces)
+    ]
+
+
 def remark(words: str) -> Markup:
-    return element("p", words, class_="remark")
+    return element("p", *prose(words), class_="remark")
+
+
+def command(words: str) -> Markup:
+    return element("pre", element("code", *prose(words)), class_="command")
 
 
 def figure(*parts: Markup) -> Markup:
@@ -51,14 +66,14 @@ def folded(title: str, *parts: object) -> Markup:
 
 
 def definitions(rows: Iterable[tuple[str, str]]) -> Markup:
-    return element("dl", *(join([element("dt", key), element("dd", value)]) for key, value in rows))
+    return element("dl", *(join([element("dt", key), element("dd", *prose(value))]) for key, value in rows))
 
 
 def pareto(chart: Chart, caption: str) -> Markup:
     """The chart for wide and for narrow pages, its legend, and a line that shows what is pointed at."""
     return element(
         "figure",
-        inline(charts.pareto_chart(chart, *charts.WIDE), class_="wide", role="group"),
+        inline(charts.pareto_chart(chart, *charts.WIDE, em=ENLARGED), class_="wide", role="group"),
         inline(charts.pareto_chart(chart, *charts.NARROW), class_="narrow", role="group"),
         legend(chart),
         element(
@@ -67,7 +82,7 @@ def pareto(chart: Chart, caption: str) -> Markup:
             class_="pick",
             hidden="hidden",
         ),
-        element("figcaption", caption),
+        element("figcaption", *prose(caption)),
         class_="pareto",
     )
 
@@ -99,7 +114,7 @@ def card(answer: Answer) -> Markup:
         )
         for label, value, words in answer.facts
     ]
-    verdict = element("p", answer.verdict, class_=f"verdict {'met' if answer.met else 'missed'}")
+    verdict = element("p", *prose(answer.verdict), class_=f"verdict {'met' if answer.met else 'missed'}")
     path = element("p", element("code", answer.path), class_="path") if answer.path else ""
     return element(
         "article", element("h3", answer.title), path, element("dl", *facts), verdict, class_="answer"

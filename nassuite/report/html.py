@@ -7,6 +7,7 @@ from nassuite.report.architecture import draw, families
 from nassuite.report.content import Deployment, ReportContent
 from nassuite.report.elements import (
     card,
+    command,
     definitions,
     document,
     figure,
@@ -213,7 +214,7 @@ def _repeat(content: ReportContent) -> Markup:
     ]
     return section(
         "How to repeat it",
-        element("pre", element("code", content.run.command), class_="command"),
+        command(content.run.command),
         element("div", *blocks, class_="facts"),
     )
 

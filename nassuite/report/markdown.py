@@ -21,7 +21,7 @@ def markdown(content: ReportContent) -> str:
     if run.misses:
         parts += ["**What this run does not reach**", bullets(run.misses)]
     for answer in tables.answers(content):
-        parts += _answer(answer)
+        parts += answered(answer)
     if run.predict:
         parts += ["How to run it:", fenced(run.predict, "python")]
     if line := tables.predict_line(content):
@@ -55,9 +55,12 @@ def _ranking(ranking: RankingFacts) -> list[str]:
     return [plain(tables.ranking_words(ranking)), markdown_table(tables.ranking_table(ranking))]
 
 
-def _answer(answer: tables.Answer) -> list[str]:
+def answered(answer: tables.Answer) -> list[str]:
+    """Its title with its path, and what is to be said of it."""
     path = _code(answer.path) if answer.path else ""
-    facts = [f"{label}: **{value}**, {remark}" for label, value, remark in answer.facts]
+    facts = [
+        f"{label}: **{value}**" + (f", {remark}" if remark else "") for label, value, remark in answer.facts
+    ]
     lines = [f"- {plain(line, keep='*')}" for line in [*facts, answer.verdict]]
     return [f"**{plain(answer.title)}** {path}".strip(), "\n".join(lines)]
 

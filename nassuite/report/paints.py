@@ -16,7 +16,8 @@ COLOURS = {
 }
 """On light paper and on dark. A shape of a kind or an operator has a colour ``c`` of its own besides."""
 
-FONT_SIZE = 12.0  # pixels: em at the page's full width
+FONT_SIZE = 12.0  # pixels of a drawing: em at the page's full width
+ENLARGED = 14.0  # the same of a wide drawing on a page that is narrower
 
 _HALO = {"paint-order": "stroke", "stroke": "paper", "stroke-width": "3.5", "stroke-linejoin": "round"}
 _THIN = {"stroke": "muted", "stroke-width": "1", "fill": "none"}
@@ -37,6 +38,7 @@ PAINTS: dict[str, dict[str, str]] = {
     "axis": _THIN,
     "break": _THIN,
     "ideal": _THIN,
+    "leader": _THIN,
     "flow": {**_THIN, "stroke-width": "1.2"},
     "budget": {"stroke": "ink", "stroke-width": "1.2", "stroke-dasharray": "5 4", "fill": "none"},
     "band": {"fill": "band"},

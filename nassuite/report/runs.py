@@ -81,6 +81,10 @@ class RunRecord:
     front: tuple[Searched, ...] = ()
     front_reference_ms: float | None = None
 
+    @property
+    def measured(self) -> bool:
+        return any(model.p50_ms is not None for model in self.models)
+
 
 @dataclass(frozen=True)
 class RunComparison:
@@ -188,11 +192,16 @@ def limits(comparison: RunComparison) -> list[Limit]:
 
 @dataclass(frozen=True)
 class Winner:
-    """The best model under a limit, and the best of each other run with it, both by validation."""
+    """The best model under a limit, and the best of each other run with it, both by validation.
+
+    ``over`` are the runs of which no model keeps it, ``unmeasured`` those of which that is not known.
+    """
 
     limit: Limit
     best: tuple[RunRecord, RunModel] | None
     others: tuple[tuple[RunRecord, RunModel], ...] = ()
+    over: tuple[RunRecord, ...] = ()
+    unmeasured: tuple[RunRecord, ...] = ()
 
 
 def winners(comparison: RunComparison) -> list[Winner]:
@@ -200,14 +209,27 @@ def winners(comparison: RunComparison) -> list[Winner]:
 
 
 def _winner(comparison: RunComparison, limit: Limit) -> Winner:
-    best_of: dict[str, tuple[RunRecord, RunModel]] = {}
-    for run, model in comparison.models:
-        if _keeps(comparison, model, limit):
-            held = best_of.get(run.name)
-            if held is None or _preference(comparison, model) > _preference(comparison, held[1]):
-                best_of[run.name] = (run, model)
-    ordered = sorted(best_of.values(), key=lambda one: _preference(comparison, one[1]), reverse=True)
-    return Winner(limit, ordered[0], tuple(ordered[1:])) if ordered else Winner(limit, None)
+    found = [(run, _best(comparison, run, limit)) for run in comparison.runs]
+    best = [(run, model) for run, model in found if model]
+    best.sort(key=lambda one: _preference(comparison, one[1]), reverse=True)
+    return Winner(
+        limit,
+        best[0] if best else None,
+        tuple(best[1:]),
+        over=tuple(run for run, model in found if not model and run.measured),
+        unmeasured=tuple(run for run, model in found if not model and not run.measured),
+    )
+
+
+def _best(comparison: RunComparison, run: RunRecord, limit: Limit) -> RunModel | None:
+    """What validation prefers; among its equals what the run itself deploys, which has the certificate."""
+
+    def preference(model: RunModel) -> tuple[float, bool, float]:
+        accuracy, speed = _preference(comparison, model)
+        return accuracy, model.chosen and model.budget_ms == limit.budget_ms, speed
+
+    keeping = [model for model in run.models if _keeps(comparison, model, limit)]
+    return max(keeping, key=preference, default=None)
 
 
 def _keeps(comparison: RunComparison, model: RunModel, limit: Limit) -> bool:

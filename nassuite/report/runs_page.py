@@ -7,6 +7,7 @@ from pathlib import Path
 from nassuite.report import runs_text as says
 from nassuite.report.elements import (
     card,
+    command,
     definitions,
     document,
     folded,
@@ -16,7 +17,7 @@ from nassuite.report.elements import (
     table,
 )
 from nassuite.report.files import write_files
-from nassuite.report.markdown import bullets, fenced, markdown_table, plain
+from nassuite.report.markdown import answered, bullets, fenced, markdown_table, plain
 from nassuite.report.markup import Markup, element
 from nassuite.report.runs import RunComparison
 
@@ -59,8 +60,8 @@ def runs_page(comparison: RunComparison) -> str:
 
 
 HOW_CHOSEN = (
-    "Under each budget: of every run the model that validation prefers among those that keep it, and of these again the one "
-    "that validation prefers. Test says how good it is, with an interval of the difference that two samples of such images "
+    "Under each budget: of every run the model that validation prefers among those that keep it, between equals the one that "
+    "the run deploys for it, and of these again the one that validation prefers. Test says how good it is, with an interval of the difference that two samples of such images "
     "would have; all were tested on the same ones, which makes the true interval narrower."
 )
 SAME = "The runs do not differ in their settings."
@@ -92,15 +93,13 @@ def _repeat(comparison: RunComparison) -> Markup:
         element(
             "section",
             element("h3", run.name),
-            definitions(
-                (("command", run.command), ("measured on", run.host), ("data digest", run.data_digest or "–"))
-            ),
+            definitions(says.repeat_rows(run)),
         )
         for run in comparison.runs
     ]
     return section(
         "How to repeat it",
-        element("pre", element("code", comparison.command), class_="command"),
+        command(comparison.command),
         element("div", *blocks, class_="facts"),
     )
 
@@ -109,10 +108,7 @@ def runs_markdown(comparison: RunComparison) -> str:
     """The same as text; its picture is ``pareto.svg`` beside it."""
     parts = [f"# {plain(comparison.title)}", plain(lede(comparison))]
     for answer in says.answers(comparison):
-        facts = [
-            f"{label}: {value}" + (f", {words}" if words else "") for label, value, words in answer.facts
-        ]
-        parts += [f"**{plain(answer.title)}**", bullets([*facts, answer.verdict])]
+        parts += answered(answer)
     summary = says.summary(comparison)
     parts += [
         plain(HOW_CHOSEN),
@@ -132,7 +128,7 @@ def runs_markdown(comparison: RunComparison) -> str:
     ]
     parts.append(
         bullets(
-            f"{run.name}: {run.command}; measured on {run.host}; data digest {run.data_digest or 'unknown'}"
+            f"{run.name}: " + "; ".join(f"{name}: {value}" for name, value in says.repeat_rows(run))
             for run in comparison.runs
         )
     )

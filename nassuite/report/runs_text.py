@@ -25,6 +25,8 @@ _LOOKS = (
 )  # fmt: skip
 MOST_RUNS = len(_LOOKS)
 _OPEN = ("ring", "cross")
+LONG = 26  # letters of a label
+MEASURE = "--measure measures all files here"
 
 
 def measured(value: float | None, comparison: RunComparison) -> str:
@@ -41,7 +43,7 @@ def answers(comparison: RunComparison) -> list[Answer]:
 def _answer(winner: Winner, comparison: RunComparison) -> Answer:
     named = f"For {winner.limit.name}" if winner.limit.budget_ms is not None else "Most accurate"
     if winner.best is None:
-        return Answer(f"{named}: nothing", "no model of any run keeps it", False, "", ())
+        return Answer(f"{named}: nothing", _verdict(winner, comparison), False, "", ())
     run, model = winner.best
     name = METRICS[comparison.metric]
     accuracy = model.test_accuracy if model.test_accuracy is not None else model.val_accuracy
@@ -51,22 +53,31 @@ def _answer(winner: Winner, comparison: RunComparison) -> Answer:
          f"{bounds} 95 % interval" if bounds else ""),
         ("latency", measured(comparison.latency(model), comparison),
          f"p{comparison.percentile} of the file" + ("" if comparison.unit == "ms" else ", reference network = 1")),
-        ("cost", f"{count(model.macs)} MACs", f"{count(model.params)} params"),
+        ("MACs", count(model.macs), f"{count(model.params)} params"),
     )  # fmt: skip
-    return Answer(f"{named}: {run.name}, {model.name}", _verdict(winner, comparison), True, model.path, facts)
+    title, path = f"{named}: {run.name}, {called(model)}", f"{run.name}: {model.path}"
+    return Answer(title, _verdict(winner, comparison), True, path, facts)
+
+
+def called(model: RunModel) -> str:
+    """Its name, with the budget that it was made for: a run has one of each name for every budget."""
+    return model.name if model.budget_ms is None else f"{model.name} @{model.budget_ms:g}"
 
 
 def _verdict(winner: Winner, comparison: RunComparison) -> str:
-    """How it stands to the best of the other runs."""
-    assert winner.best is not None
-    if not winner.others:
-        return "no model of another run keeps it"
-    said = [_against(winner.best[1], run, model, comparison) for run, model in winner.others]
+    """How the best stands to that of every other run, and why some have none."""
+    said = []
+    if winner.best is not None:
+        said += [_against(winner.best[1], run, model, comparison) for run, model in winner.others]
+    if winner.over:
+        said.append(f"no model of {' or '.join(run.name for run in winner.over)} keeps it")
+    if winner.unmeasured:
+        said.append(f"{', '.join(run.name for run in winner.unmeasured)}: not measured ({MEASURE})")
     return "; ".join(said)
 
 
 def _against(best: RunModel, run: RunRecord, model: RunModel, comparison: RunComparison) -> str:
-    other = f"{run.name}'s {model.name}"
+    other = f"{run.name}'s {called(model)}"
     found = difference(best, model)
     if found is None:
         gap = best.val_accuracy - model.val_accuracy
@@ -86,14 +97,14 @@ def model_table(comparison: RunComparison, *, every: bool) -> Table:
     name = METRICS[comparison.metric]
     header = (
         "run", "model", "budget", f"p{comparison.percentile}" + ("" if comparison.unit == "ms" else " / reference"), f"test {name}", "95 % interval", "validation", "MACs",
-        "params", "file", "certificate",
+        "params", "file", "certificate", "path",
     )  # fmt: skip
     rows = tuple(
         (
             run.name, model.name, "–" if model.budget_ms is None else f"{model.budget_ms:g} ms",
             measured(comparison.latency(model), comparison), percent(model.test_accuracy),
             interval(model.test_interval) or "–", percent(model.val_accuracy), count(model.macs), count(model.params),
-            "–" if model.size_bytes is None else size(model.size_bytes), model.verdict or "–",
+            "–" if model.size_bytes is None else size(model.size_bytes), model.verdict or "–", model.path,
         )
         for run, model in shown
     )  # fmt: skip
@@ -135,6 +146,12 @@ def volume_table(comparison: RunComparison) -> Table:
     ]  # fmt: skip
     header = ("run", "kind", "architectures", "hypervolume, searched", "hypervolume, files", "whole run")
     return Table(header, tuple(rows))
+
+
+def repeat_rows(run: RunRecord) -> list[tuple[str, str]]:
+    return [
+        ("command", run.command or "–"), ("measured on", run.host or "–"), ("data digest", run.data_digest or "–"),
+    ]  # fmt: skip
 
 
 def volume_words(comparison: RunComparison) -> str:
@@ -201,15 +218,21 @@ def runs_chart(comparison: RunComparison) -> Chart:
     )
 
 
+def _label(run: RunRecord, model: RunModel) -> str:
+    """With the run's name only where that is short: its marker tells the run, by the legend."""
+    named = f"{run.name} {called(model)}"
+    return named if len(named) <= LONG else called(model)
+
+
 def _file(kind: str, run: RunRecord, model: RunModel, latency: float, comparison: RunComparison) -> Mark:
-    budget = "" if model.budget_ms is None else f" @{model.budget_ms:g}"
     return Mark(
         kind,
         latency,
         model.val_accuracy,
-        f"{run.name}, {model.name}{budget}: {model.arch} · {percent(model.val_accuracy)} validation, "
+        f"{run.name}, {called(model)}: {model.arch} · {percent(model.val_accuracy)} validation, "
         f"{percent(model.test_accuracy)} test · {measured(latency, comparison)} · {count(model.macs)} MACs"
         + (f" · {model.verdict}" if model.verdict else ""),
-        label=f"{run.name} {model.name}{budget}" if model.chosen else "",
+        label=_label(run, model) if model.chosen else "",
+        short=called(model),
         chosen=model.chosen,
     )

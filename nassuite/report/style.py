@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from nassuite.report.architecture import FAMILIES, OTHER
 from nassuite.report.chart import Style
 from nassuite.report.front import STYLES
-from nassuite.report.paints import COLOURS, style_rules
+from nassuite.report.paints import COLOURS, ENLARGED, style_rules
 
 
 def palette(styles: Mapping[str, Style]) -> dict[str, tuple[str, str]]:
@@ -25,7 +25,8 @@ def style_sheet(styles: Mapping[str, Style]) -> str:
         for column, scheme in enumerate(("light", "dark"))
     )
     # Paper is white whatever the screen's theme.
-    return f"{light}{style_rules()}{_CSS}@media screen and (prefers-color-scheme:dark){{{dark}}}"
+    enlarged = f"@media (max-width:960px){{.pareto .chart.wide{{font-size:{ENLARGED:g}px}}}}"
+    return f"{light}{style_rules()}{_CSS}{enlarged}@media screen and (prefers-color-scheme:dark){{{dark}}}"
 
 
 _CSS = """
@@ -46,6 +47,7 @@ p{margin:6px 0;max-width:74ch}
 .remark,figcaption{font-size:13px}
 code,pre,.arch{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:12.5px}
 code{overflow-wrap:anywhere}
+.option{white-space:nowrap}
 pre{background:var(--panel);border:1px solid var(--rule);border-radius:5px;padding:11px 14px;margin:8px 0;
 overflow-x:auto;line-height:1.5}
 pre.command{white-space:pre-wrap;overflow-wrap:anywhere}
@@ -108,9 +110,6 @@ align-content:start}
 .facts dd{margin:0;overflow-wrap:anywhere}
 footer{margin-top:44px;padding-top:12px;border-top:1px solid var(--rule);font-size:12.5px;color:var(--muted)}
 .architecture.wide{max-width:760px}
-@media (max-width:960px){
-.pareto .chart.wide{font-size:14px}
-}
 @media (max-width:680px){
 main{padding:22px 16px 48px}
 h1{font-size:23px}

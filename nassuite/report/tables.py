@@ -282,7 +282,7 @@ def history_words(content: ReportContent) -> str:
 
 
 def setting_rows(content: ReportContent) -> list[tuple[str, str]]:
-    return [("seed", str(content.run.seed)), *_flat(content.run.settings, "")]
+    return list(_flat({"seed": content.run.seed, **content.run.settings}, ""))
 
 
 def host_rows(content: ReportContent) -> list[tuple[str, str]]:

@@ -24,22 +24,13 @@ from nassuite.report.content import (
 from nassuite.report.evidence import Choice, ChoiceFacts, RankingFacts, RankingPoint, RankingRow, Trait
 from nassuite.report.front import pareto_evaluations
 from nassuite.report.runs import RunComparison, RunModel, RunRecord, Searched, unit_of
+from nassuite.report.runs_text import MEASURE
 from nassuite.search.pareto import hypervolume_history
 from nassuite.spec import Arch, BlockSpec, HeadSpec, StemSpec
+from nassuite.summary import PREDICT
 
 OPS = ("inverted_residual", "ghost", "shuffle", "dwcb", "group_dwcb", "alt_dwcb")
 BUDGETS_MS = (0.3, 0.6)
-
-PREDICT = """\
-import numpy as np, onnxruntime, sys
-from PIL import Image, ImageOps
-
-folder = "deploy/0.6ms"
-image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB").resize((32, 32), Image.BILINEAR)
-pixels = np.asarray(image, np.float32).transpose(2, 0, 1)[None] / 255
-logits = onnxruntime.InferenceSession(f"{folder}/model.onnx").run(None, {"image": pixels})[0]
-print(open(f"{folder}/labels.txt").read().splitlines()[logits.argmax()])
-"""
 
 
 def random_arch(rng):
@@ -283,7 +274,7 @@ def sample_comparison(runs=3):
     unit, why = unit_of(tuple(records))
     return RunComparison(
         "Three samplers", "nassuite compare runs/a runs/b runs/c runs/d", "top1", 50, unit, "cifar10", 10, 10_000,
-        (*records, training), (why, "Never measured, so not in the chart: mobilenet_v2; --measure measures."),
+        (*records, training), (why, f"Not measured, so not in the chart: mobilenet_v2; {MEASURE}."),
     )  # fmt: skip
 
 

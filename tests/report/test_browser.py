@@ -15,6 +15,17 @@ PAGES = {"search": lambda: page(sample_content(count=60)), "runs": lambda: runs_
 WIDER = """[...document.querySelectorAll("main *")].filter(e => !e.closest(".scroll, pre, svg")
   && e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.tagName + "." + e.className)"""
 
+SPILT = """[...document.querySelectorAll(".answer .value")].filter(e => e.getBoundingClientRect().right
+  > e.closest(".answer").getBoundingClientRect().right).map(e => e.textContent)"""
+COVERED = """(() => {
+  const svg = [...document.querySelectorAll(".pareto svg.chart")].find(e => e.clientWidth > 0);
+  const boxes = kind => [...svg.querySelectorAll(kind)].map(e => [e.textContent, e.getBoundingClientRect()]);
+  const hits = (a, b) => a.left < b.right && b.left < a.right && a.top + 2 < b.bottom && b.top + 2 < a.bottom;
+  const labels = boxes(".label:not([aria-hidden])");
+  const others = [...labels, ...boxes(".mark[tabindex]"), ...boxes(".budget-label:not([aria-hidden])")];
+  return labels.flatMap(([name, box]) => others.filter(([_, o]) => o !== box && hits(box, o)).map(o => [name, o[0]]));
+})()"""
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
@@ -32,6 +43,8 @@ def test_the_page_fits_and_nothing_complains(browser, tmp_path, name):
         browser.open(path, width=width, scheme=scheme)
         assert browser.evaluate("document.documentElement.scrollWidth") <= width, width
         assert browser.evaluate(WIDER) == [], width
+        assert browser.evaluate(SPILT) == [], width
+        assert browser.evaluate(COVERED) == [], width
         # Of the two forms of a drawing one is seen.
         seen = "[...document.querySelectorAll('.pareto svg.chart')].filter(e => e.clientWidth > 0).length"
         assert browser.evaluate(seen) == 1

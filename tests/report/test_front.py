@@ -1,15 +1,11 @@
 import dataclasses
 import itertools
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sample import empty_content, sample_content
 
 from nassuite.report.charts import pareto_chart
 from nassuite.report.front import CROWD, build_front, pareto_evaluations
-from nassuite.report.placement import place_labels
 
 CONTENT = sample_content()
 
@@ -102,22 +98,3 @@ def test_slow_baselines_make_the_latency_axis_logarithmic():
     assert chart.latency.logarithmic
     assert chart.latency.holds(30.0)
     assert not build_front(CONTENT).chart.latency.logarithmic
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_labels_of_marks_that_are_far_apart_cover_nothing(seed):
-    rng = np.random.default_rng(seed)
-    cells = rng.permutation(16)[:8]
-    marks = [(100.0 + 200 * (c % 4) + rng.uniform(-20, 20), 100.0 + 100 * (c // 4)) for c in cells]
-    places = place_labels(marks, ["fp32"] * 7 + [""], frame=(0, 0, 800, 500), letter=7)
-    assert places[7] is None
-    for (x, y), place in zip(marks[:7], places[:7], strict=True):
-        assert (place.x, place.y, place.anchor) == (x + 11, y + 4, "start")
-
-
-def test_a_label_gives_way_to_the_frame_and_to_another_mark():
-    frame = (0, 0, 400, 300)
-    (at_the_edge,) = place_labels([(390, 150)], ["int8"], frame=frame, letter=7)
-    assert at_the_edge.anchor == "end"
-    first, _ = place_labels([(100, 150), (125, 150)], ["int8", ""], frame=frame, letter=7)
-    assert first.anchor == "end"

@@ -25,7 +25,7 @@ class Page(HTMLParser):
     def __init__(self, source):
         super().__init__()
         self.tags, self.words, self.stack, self.headings = [], [], [], []
-        self.feed(source)
+        self.feed(re.sub('<span class="option">(.*?)</span>', r"\1", source))  # part of its sentence
         self.close()
         assert self.stack == []
 
@@ -148,6 +148,18 @@ def test_the_page_asks_for_nothing_from_outside():
     policies = [attributes["content"] for _, attributes in Page(source).tags if "http-equiv" in attributes]
     assert len(policies) == 1
     assert policies[0].startswith("default-src 'none'")
+
+
+def test_options_stay_whole_at_the_end_of_a_line():
+    """Browsers break a line after any hyphen."""
+    assert '<span class="option">--budget-ms</span> 0.3' in page(CONTENT)
+    assert CONTENT.run.command in Page(page(CONTENT)).text
+
+
+def test_a_seed_that_is_among_the_settings_too_is_shown_once():
+    run = dataclasses.replace(CONTENT.run, settings={"seed": 3, "trials": 220})
+    text = markdown(dataclasses.replace(CONTENT, run=run))
+    assert text.count("- seed: 3\n") == 1
 
 
 def test_a_page_of_a_long_search_stays_under_three_megabytes():
