@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -26,11 +26,9 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 def saliencies(
     model: nn.Module, importance: Importance, *, batches: Batches | None = None, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Parameter name to a tensor of its shape.
+    """Parameter name to a tensor of its shape, for all but "taylor" (``taylor_scores``).
 
-    "magnitude", "bn-scale", "lamp" and "fpgm": the square of each weight. "taylor": abs(weight * gradient) of the
-    cross-entropy in eval mode, summed over ``batches`` of (images, labels) (first order, Molchanov et al.
-    2019). "hessian": half the weight's square times the diagonal of the empirical Fisher matrix, which stands for
+    "magnitude", "bn-scale", "lamp" and "fpgm": the square of each weight. "hessian": half the weight's square times the diagonal of the empirical Fisher matrix, which stands for
     the Hessian (optimal brain damage, LeCun et al. 1989; Theis et al. 2018, arXiv 1801.05787), over the first
     ``HESSIAN_IMAGES`` images. "random": uniform noise. Raises ``InputError`` where images are needed and
     there are none.
@@ -39,32 +37,71 @@ def saliencies(
     if importance == "random":
         generator = torch.Generator().manual_seed(seed)
         return {name: torch.rand(p.shape, generator=generator) for name, p in parameters.items()}
-    if importance == "taylor":
-        return _summed(model, batches or (), importance, lambda p, gradient: (p * gradient).abs())
     if importance == "hessian":
         single = _single_images(batches or (), HESSIAN_IMAGES)
-        return _summed(model, single, importance, lambda p, gradient: 0.5 * (p * gradient).square())
+        total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        for products in _products(model, single, importance):
+            for name, product in products.items():
+                total[name] += 0.5 * product.square()
+        return total
     return {name: p.square() for name, p in parameters.items()}
 
 
-def _summed(
-    model: nn.Module, batches: Batches, importance: str, term: Callable[[Tensor, Tensor], Tensor]
-) -> dict[str, Tensor]:
-    """The sum of ``term`` of each parameter and its gradient over the batches."""
+def taylor_scores(model: nn.Module, groups: Sequence[Group], batches: Batches | None) -> dict[str, Tensor]:
+    """By the root of each group, (width,) by how much the loss changes without a channel, to first order.
+
+    What is lost with a channel is what the layers behind it take from it: the sum of weight * gradient over all of
+    their weights for that input, with its sign, for what one of them loses another may win. Of each of the
+    ``batches`` of (images, labels) the absolute value, averaged (Molchanov et al. 2019, arXiv 1906.10771,
+    section 3.1, for gates in front of those layers). Raises InputError where there are no batches.
+    """
+    total = {group.root: torch.zeros(group.width) for group in groups}
+    takers = {group.root: _takers(model, group) for group in groups}
+    count = 0
+    for products in _products(model, batches or (), "taylor"):
+        count += 1
+        for root, members in takers.items():
+            change = torch.zeros_like(total[root])
+            for member in members:
+                sums = _channel_sums(model.get_submodule(member.module), member, products)
+                if sums is not None:
+                    change.index_add_(0, torch.tensor(member.roots), sums[list(member.channels)])
+            total[root] += change.abs()
+    return {root: summed / count for root, summed in total.items()}
+
+
+def _takers(model: nn.Module, group: Group) -> list[Member]:
+    """The members that mix what the group's channels hold into other channels; all of them where none does."""
+    found = [
+        member
+        for member in group.members
+        if member.side == "in" and _mixes(model.get_submodule(member.module))
+    ]
+    return found or list(group.members)
+
+
+def _mixes(module: nn.Module) -> bool:
+    if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
+        return module.groups == 1 or module.groups < module.in_channels
+    return isinstance(module, nn.Linear)
+
+
+def _products(model: nn.Module, batches: Batches, importance: str) -> Iterator[dict[str, Tensor]]:
+    """For each batch weight * gradient of the cross-entropy in eval mode, by the parameters' names."""
     model = copy.deepcopy(model).eval().requires_grad_(True)
     parameters = dict(model.named_parameters())
-    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    seen = 0
-    for images, labels in batches:
+    batch = None
+    for batch in batches:
+        images, labels = batch
         loss = F.cross_entropy(model(images.cpu().float()), labels.cpu())
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
-            if gradient is not None:
-                total[name] += term(parameter.detach(), gradient)
-        seen += len(images)
-    if not seen:
+        yield {
+            name: parameter.detach() * gradient
+            for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True)
+            if gradient is not None
+        }
+    if batch is None:
         raise InputError(f"importance {importance!r} needs batches of images and labels, there are none")
-    return total
 
 
 def _single_images(batches: Batches, most: int) -> Batches:

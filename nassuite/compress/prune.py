@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nassuite.compress.importance import group_scores, saliencies
+from nassuite.compress.importance import group_scores, saliencies, taylor_scores
 from nassuite.compress.surgery import Cut, Group, cut, find_groups
 from nassuite.compress.verify import TOLERANCE, gate, mask_difference, scrambled
 from nassuite.compress.widths import PruneConfig, cuts_to, least, lower_widths, widths_at, widths_below
@@ -145,6 +145,8 @@ def channel_scores(
 
     Raises ``InputError`` if the importance lacks its ``batches`` of (images, labels).
     """
+    if config.importance == "taylor":
+        return taylor_scores(proven.dense, proven.groups, batches)
     saliency = saliencies(proven.dense, config.importance, batches=batches, seed=config.seed)
     return {
         group.root: group_scores(proven.dense, group, saliency, config.importance) for group in proven.groups
