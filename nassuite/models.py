@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nassuite.errors import InputError, first_line, typed_line
+from nassuite.errors import InputError, did_you_mean, first_line, typed_line
 from nassuite.nn.network import Interface, Network, Normalised, build
 from nassuite.onnx_export import in_eval_mode
 from nassuite.records import SCHEMA_VERSION, read_json, write_bytes, write_json
@@ -65,17 +66,21 @@ def _made(model: str, *, num_classes: int, in_chans: int, seed: int) -> nn.Modul
         return create_model(full, num_classes=num_classes, in_chans=in_chans, seed=seed, **config)
     if source == "timm":
         timm = _library(source)
-        if name not in timm.list_models():
-            raise InputError(f"timm has no model {name!r}")
+        _check_listed(name, timm.list_models(), source)
         return timm.create_model(name, num_classes=num_classes, in_chans=in_chans)
     if source == "torchvision":
         models = _library(source).models
-        if name not in models.list_models():
-            raise InputError(f"torchvision has no model {name!r}")
+        _check_listed(name, models.list_models(), source)
         if in_chans != 3:
             raise InputError(f"{model} takes colour images, these have {in_chans} channel(s)")
         return models.get_model(name, weights=None, num_classes=num_classes)
     return _from_factory(source, name, num_classes=num_classes, in_chans=in_chans)
+
+
+def _check_listed(name: str, names: Sequence[str], library: str) -> None:
+    if name not in names:
+        hint = did_you_mean(name, names)
+        raise InputError(f"{library} has no model {name!r}" + (f": {hint}" if hint else ""))
 
 
 def _library(name: str) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nassuite.errors import InputError, first_line
+from nassuite.errors import InputError, did_you_mean, first_line
 from nassuite.zoo.catalogue import ALIASES, NETWORKS, Entry
 from nassuite.zoo.reference import parse_call
 
@@ -27,8 +26,7 @@ def find(name: str) -> tuple[str, Entry]:
     full = ALIASES.get(name, name)
     if full in NETWORKS:
         return full, NETWORKS[full]
-    close = difflib.get_close_matches(name, [*NETWORKS, *ALIASES], n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else "nassuite zoo list shows all"
+    hint = did_you_mean(name, [*NETWORKS, *ALIASES]) or "nassuite zoo list shows all"
     raise InputError(f"no network named {name!r} in the zoo: {hint}")
 
 
