@@ -104,10 +104,6 @@ def _from_module(
 
 
 def _from_folder(folder: Path, size: int | None) -> Source:
-    if not (folder / "model.json").is_file() and (folder / "card.json").is_file():
-        raise InputError(
-            f"{folder} holds files that are exported already and no weights: give the folder of a training"
-        )
     description = read_description(folder)
     side = size or description.size
     shape = (description.in_chans, side, side)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nassuite.errors import InputError, did_you_mean, first_line, typed_line
+from nassuite.folders import no_model
 from nassuite.nn.network import Interface, Network, Normalised, build
 from nassuite.onnx_export import in_eval_mode
 from nassuite.records import SCHEMA_VERSION, read_json, write_bytes, write_json
@@ -150,15 +151,8 @@ def save_model(folder: Path, network: nn.Module, description: Description) -> No
 def read_description(folder: Path) -> Description:
     """Raises InputError if ``folder`` holds no model."""
     path = folder / "model.json"
-    if not path.is_file() and (folder / "card.json").is_file():
-        raise InputError(
-            f"{folder}: this deployed model came without the weights of its network (model.json): search again, or "
-            "give a network by name with --weights"
-        )
     if not path.is_file():
-        raise InputError(
-            f"{folder}: holds no model (no model.json): expected the folder of a finished training"
-        )
+        raise no_model(folder, path.name)
     try:
         value = read_json(path)
         version = value.pop("schema_version", None)

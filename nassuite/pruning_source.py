@@ -17,7 +17,7 @@ from nassuite.nn.network import Normalised
 from nassuite.progress import SILENT, Progress
 from nassuite.records import read_toml
 from nassuite.zoo.catalogue import NETWORKS
-from nassuite.zoo.create import check_size
+from nassuite.zoo.create import check_size, no_network
 from nassuite.zoo.weights import load_weights, read_weights
 
 NAME = re.compile(r"[^\W\d]\w*\s*(\(.*\))?|[\w.]+:.+")
@@ -82,7 +82,7 @@ def _from_folder(
     folder: Path, data: str, *, train_images: int | None, seed: int, command: str, progress: Progress
 ) -> Brought:
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder, and no name of a network")
+        raise no_network(str(folder))
     description = read_description(folder)
     if description.arch is None:
         check_kind(description.model, command)

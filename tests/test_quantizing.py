@@ -293,7 +293,7 @@ def test_refused_in_one_line(trained, tmp_path, capsys):
         assert len(said.splitlines()) == 1
         assert not (tmp_path / "out").exists()
     for words, message in (
-        (["--resume", str(trained)], "is no quantisation: it has no quantize.toml"),
+        (["--resume", str(trained)], "is a finished training, no quantisation"),
         (["--resume", str(trained), "--max-drop", "2"], "leave out --max-drop"),
         ([str(trained), "--resume", str(tmp_path)], f"leave out {trained}"),
     ):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from nassuite.errors import did_you_mean
+from nassuite.errors import InputError, did_you_mean
+from nassuite.folders import check_writable
 from nassuite.settings import flag, settings_types
 
 EXIT_MISSED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -39,6 +41,13 @@ class Parser(argparse.ArgumentParser):
             hint = did_you_mean(str(value), action.choices)
             self.error(f"there is no command {value!r}" + (f": {hint}" if hint else ""))
         super()._check_value(action, value)
+
+
+def check_file(path: Path, name: str) -> None:
+    """Raises InputError where no file can be written, before there is anything to lose; ``name`` is the flag's."""
+    if path.is_dir():
+        raise InputError(f"{name} {path} is a folder: give the name of a file")
+    check_writable(path.parent, f"{name} {path}")
 
 
 def add_settings(parser: argparse.ArgumentParser, kind: type, *, leave_out: tuple[str, ...] = ()) -> None:

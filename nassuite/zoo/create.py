@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nassuite.errors import InputError, did_you_mean, first_line
+from nassuite.folders import is_weights, no_model
 from nassuite.zoo.catalogue import ALIASES, NETWORKS, Entry
 from nassuite.zoo.reference import parse_call
 
@@ -84,11 +86,29 @@ def parse_model(text: str) -> tuple[str, dict[str, Any]]:
     """
     try:
         name, config = parse_call(text)
-    except ValueError as error:
-        raise InputError(f"no network: {error}") from None
+    except ValueError:
+        raise no_network(text) from None
+    if os.path.isdir(text) and name not in {**NETWORKS, **ALIASES}:
+        raise no_network(text)
     full, entry = find(name)
     _check_options(full, entry, factory(entry), config)
     return full, config
+
+
+def no_network(text: str) -> InputError:
+    """What is wrong with what a user typed for a network, and is no name of one."""
+    if os.path.isdir(text):
+        return no_model(text, "model.json")
+    if is_weights(text):
+        return InputError(
+            f"{text} holds weights and no network: give the network's name, and the file with --weights (nassuite train: "
+            "--init)"
+        )
+    hint = (
+        did_you_mean(text, NETWORKS)
+        or "expected NAME or NAME(option=value, ...), as nassuite zoo list shows them"
+    )
+    return InputError(f"{text}: no such folder, and no name of a network: {hint}")
 
 
 def check_size(network: nn.Module, in_chans: int, size: tuple[int, int], name: str) -> None:
