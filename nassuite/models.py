@@ -112,6 +112,11 @@ def _from_factory(module: str, function: str, **interface: int) -> nn.Module:
     return network
 
 
+def of_random_weights(name: str) -> str:
+    """What is said of a network by name to which no weights were given."""
+    return f"{name}: no --weights, so these are random: times and sizes will be right, accuracies not"
+
+
 def logits_of(model: nn.Module, shape: tuple[int, int, int], name: str) -> Tensor:
     """What ``model`` in eval mode says of two black images of ``shape`` (C, H, W): (2, classes), or a map of these.
 

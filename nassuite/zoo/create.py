@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 OWN = frozenset({"num_classes", "in_chans"})
+SMALL_IMAGES = 64
+"""Up to this size a network whose stem can have stride 1 has it, unless the user says otherwise."""
 
 
 def list_models() -> list[str]:
@@ -93,6 +95,32 @@ def parse_model(text: str) -> tuple[str, dict[str, Any]]:
     full, entry = find(name)
     _check_options(full, entry, factory(entry), config)
     return full, config
+
+
+def for_images(model: str, size: int) -> str:
+    """The network in its form for images of ``size`` pixels, as a user would type it."""
+    return model if size > SMALL_IMAGES else with_option(model, "stem_stride", 1)
+
+
+def with_option(model: str, option: str, value: Any) -> str:
+    """``model`` with ``option``, where the network has that and the user has not said otherwise."""
+    if ":" in model:
+        return model
+    name, config = parse_model(model)
+    if option in config or option not in options(NETWORKS[name]):
+        return model
+    return as_typed(name, {**config, option: value})
+
+
+def as_typed(name: str, config: dict[str, Any]) -> str:
+    """Name and options as ``parse_model`` takes them."""
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in config.items())})" if config else name
+
+
+def because_of_size(model: str, size: int) -> str:
+    """Why a network has the form that ``for_images`` gave it, and how to have the other."""
+    usual = options(NETWORKS[parse_model(model)[0]])["stem_stride"]
+    return f"{model}, because the images have {size} pixels (stem_stride={usual}: the form of its paper)"
 
 
 def no_network(text: str) -> InputError:
