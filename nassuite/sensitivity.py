@@ -130,7 +130,7 @@ def _points(
         for group in proven.groups
         for width in reversed(lower_widths(group, config.align, SHARES))
     ]
-    for root, before, after in progress.track(options, "cutting each layer"):
+    for root, before, after in progress.track(options, "cutting each layer", unit="widths"):
         points.append(Point(**remember(f"{root} to {after}", lambda: cut_alone(root, before, after))))  # noqa: B023
     return points
 
