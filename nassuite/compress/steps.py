@@ -192,13 +192,16 @@ def _ahead(plan: Plan, made: int, step: Step, start: float) -> str:
 
 
 def steps_left(plan: Plan, judge: Judge, made: int, start: float, value: float) -> int | None:
-    """Steps from ``value`` to the goal if they go on as those ``made`` from ``start`` did; None where these won nothing.
+    """Steps from ``value`` to the goal if they go on as those ``made`` from ``start`` did.
 
-    NetAdapt's steps are equal differences, the others' equal factors.
+    NetAdapt's steps are equal differences, the others' equal factors. None where those made won too little to tell.
     """
     scale = float if plan.strategy == "netadapt" else math.log
+    if judge.goal.kind == "speedup":
+        start = 1.0  # that of the dense network, measured beside itself, is this but for noise
     won, missing = scale(start) - scale(value), scale(value) - scale(judge.goal.aim)
-    return max(1, round(missing / won * made)) if won > 0 else None
+    left = max(1, round(missing / won * made)) if won > 0 else math.inf
+    return int(left) if left <= 2 * plan.steps else None
 
 
 def _own_value(dense: nn.Module, plan: Plan) -> float:

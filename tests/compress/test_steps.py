@@ -31,10 +31,12 @@ def test_the_aim_in_words(goal, dense_ms, words):
         ("latency", 6, 0.27, 1),
         ("latency", 2, 0.2499, 1),  # under the aim and not certified yet
         ("netadapt", 1, 1 - 0.75 / 8, 7),
+        ("latency", 2, 0.99, None),
         ("latency", 2, 1.0, None),
         ("netadapt", 2, 1.1, None),
     ],
 )
 def test_steps_are_extrapolated_from_those_that_were_made(strategy, made, value, left):
-    plan, judge = SimpleNamespace(strategy=strategy), SimpleNamespace(goal=Goal("target_macs", 0.25))
-    assert steps_left(plan, judge, made, 1.0, value) == left
+    plan = SimpleNamespace(strategy=strategy, steps=4)
+    for goal, start in ((Goal("target_macs", 0.25), 1.0), (Goal("speedup", 4.0), 0.9)):
+        assert steps_left(plan, SimpleNamespace(goal=goal), made, start, value) == left
