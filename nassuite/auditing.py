@@ -172,7 +172,11 @@ def _trainings(
     jobs = [(arch, seed) for arch, seed in _jobs(archs) if (arch.digest, seed) not in done]
     total = len(list(_jobs(archs)))
     for training in flow.progress.track(
-        _trained(flow, settings, jobs), "training from scratch", total=total, done=total - len(jobs)
+        _trained(flow, settings, jobs),
+        "training from scratch",
+        total=total,
+        done=total - len(jobs),
+        unit="networks",
     ):
         append_jsonl(path, dataclasses.asdict(training))
         done[training.digest, training.seed] = training
@@ -232,7 +236,10 @@ def _facts(
 ) -> e.RankingFacts:
     val = flow.data.val.to(flow.device)
     inherited = np.array(
-        [accuracy_of(flow, arch, val) for arch in flow.progress.track(archs, "inherited weights")]
+        [
+            accuracy_of(flow, arch, val)
+            for arch in flow.progress.track(archs, "inherited weights", unit="architectures")
+        ]
     )
     scratch = np.array([trainings[arch.digest, 0].accuracy for arch in archs])
     latency = np.array([flow.predict_ms(arch) for arch in archs])

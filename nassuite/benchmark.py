@@ -45,7 +45,9 @@ def time_networks(
     """Measures every network at one input shape (C, H, W); in the order in which they were given."""
     with tempfile.TemporaryDirectory() as folder:
         paths = []
-        for number, network in enumerate(progress.track(list(networks.values()), "exporting")):
+        for number, network in enumerate(
+            progress.track(list(networks.values()), "exporting", unit="networks")
+        ):
             paths.append(Path(folder) / f"{number}.onnx")
             export_onnx(network, paths[-1], input_shape=input_shape, check=False)
         measurements = meter(paths, target, progress=progress, seed=seed)

@@ -39,11 +39,8 @@ from nassuite.train.teaching import USUAL
 from nassuite.train_settings import TrainSettings
 from nassuite.training_job import Job, seconds_before, train_config, with_device_and_lr
 from nassuite.zoo.catalogue import NETWORKS
-from nassuite.zoo.create import check_size, options, parse_model
+from nassuite.zoo.create import as_typed, because_of_size, check_size, for_images, parse_model, with_option
 from nassuite.zoo.weights import load_weights
-
-SMALL_IMAGES = 64
-"""Up to this size a network whose stem can have stride 1 has it, unless the user says otherwise."""
 
 
 def prepare_classifier(settings: TrainSettings, progress: Progress) -> Job:
@@ -96,35 +93,16 @@ def _resolved(settings: TrainSettings, data: Data, progress: Progress) -> TrainS
 def _as_it_trains(model: str, data: Data, progress: Progress) -> str:
     sized = for_images(model, data.size)
     if sized != model:
-        progress.say(f"{sized}, because the images have {data.size} pixels")
+        progress.say(because_of_size(sized, data.size))
     learning = for_training(sized)
     if learning != sized:
         progress.say(f"{learning} while it trains, converted when it is done")
     return learning
 
 
-def for_images(model: str, size: int) -> str:
-    """The network in its form for images of ``size`` pixels, as a user would type it."""
-    return model if size > SMALL_IMAGES else _with_option(model, "stem_stride", 1)
-
-
 def for_training(model: str) -> str:
     """The network in the form that learns its groups, where it has one (CondenseNet), as a user would type it."""
-    return _with_option(model, "converted", False)
-
-
-def _with_option(model: str, option: str, value: Any) -> str:
-    """``model`` with ``option``, where the network has that and the user has not said otherwise."""
-    if ":" in model:
-        return model
-    name, config = parse_model(model)
-    if option in config or option not in options(NETWORKS[name]):
-        return model
-    return _typed(name, {**config, option: value})
-
-
-def _typed(name: str, config: dict[str, Any]) -> str:
-    return f"{name}({', '.join(f'{key}={value!r}' for key, value in config.items())})" if config else name
+    return with_option(model, "converted", False)
 
 
 def _as_it_runs(model: str, network: nn.Module) -> tuple[str, nn.Module]:
@@ -133,7 +111,7 @@ def _as_it_runs(model: str, network: nn.Module) -> tuple[str, nn.Module]:
         return model, network
     name, config = parse_model(model)
     network = convert(network)
-    return _typed(name, {key: value for key, value in config.items() if key != "converted"}), network
+    return as_typed(name, {key: value for key, value in config.items() if key != "converted"}), network
 
 
 def check_kind(model: str, command: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nassuite.errors import InputError
+from nassuite.folders import PRUNING, SEARCH, TRAINING, is_finished, kind_of, not_finished
 from nassuite.latency.meter import Meter, measure
 from nassuite.latency.target import Target, target_key
 from nassuite.progress import SILENT, Progress
@@ -81,6 +82,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], RunRecord]:
         if (folder / file).is_file():
             try:
                 return reader(folder)
+            except InputError:
+                raise
             except (KeyError, TypeError, ValueError, StopIteration) as error:
                 raise InputError(
                     f"{folder} cannot be compared: its records are damaged ({error!r})"
@@ -91,8 +94,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], RunRecord]:
 def _search(folder: Path) -> tuple[dict[str, Any], RunRecord]:
     run = RunDirectory(folder)
     _, facts = run.read_settings()
-    if not (run.report / "records.json").is_file():
-        raise InputError(f"{folder} is not finished: go on with nassuite search --resume {folder}")
+    if not is_finished(folder, SEARCH):
+        raise not_finished(folder, SEARCH)
     about, record = _report_alone(run.report)
     references = [line["reference_ms"] for line in read_lines(run.samples)]
     models = [
@@ -154,8 +157,8 @@ def _report_alone(folder: Path) -> tuple[dict[str, Any], RunRecord]:
 
 
 def _pruning(folder: Path) -> tuple[dict[str, Any], RunRecord]:
-    if not (folder / "pruning.json").is_file():
-        raise InputError(f"{folder} is not finished: go on with nassuite prune --resume {folder}")
+    if not is_finished(folder, PRUNING):
+        raise not_finished(folder, PRUNING)
     table = read_toml(folder / "prune.toml")
     value = read_record(folder / "pruning.json", "models", "settings", "target", "environment")
     card = read_record(folder / "card.json", "labels")
@@ -195,8 +198,8 @@ def _pruning(folder: Path) -> tuple[dict[str, Any], RunRecord]:
 
 def _training(folder: Path) -> tuple[dict[str, Any], RunRecord]:
     table = read_toml(folder / "train.toml")
-    if not (folder / "result.json").is_file():
-        raise InputError(f"{folder} is not finished: go on with nassuite train --resume {folder}")
+    if not is_finished(folder, TRAINING):
+        raise not_finished(folder, kind_of(folder) or TRAINING)
     value = read_json(folder / "result.json")
     if "accuracy" not in value["test"]:
         raise InputError(f"{folder} is a segmentation: a comparison takes classifiers")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nassuite.errors import InputError, first_line
+from nassuite.folders import check_no_weights, no_model
 from nassuite.latency.alternatives import measure_findings
 from nassuite.latency.guidelines import Finding, findings
 from nassuite.latency.meter import Meter, Sampling, measure
@@ -191,9 +192,10 @@ def _open(model: str, size: int | None, exported: Path) -> tuple[Path, nn.Module
     path = Path(model)
     if path.is_dir() and not (path / "model.json").is_file():
         if not (path / "model.onnx").is_file():
-            raise InputError(f"{model}: a folder without model.onnx")
+            raise no_model(model, "model.onnx")
         return _sized(path / "model.onnx", size, exported), None
     if not path.is_dir() and (path.suffix == ".onnx" or path.exists()):
+        check_no_weights(path)
         if not path.is_file():
             raise InputError(f"{path}: no such file")
         return _sized(path, size, exported), None

@@ -153,7 +153,7 @@ def export_variants(
     calibration = evaluation_images(sized.train.subset(CALIBRATION_IMAGES, seed=0))
     parity_images = torch.from_numpy(val[:PARITY_IMAGES])
     variants = []
-    for name, network in progress.track(list(networks.items()), "exporting and quantising"):
+    for name, network in progress.track(list(networks.items()), "exporting and quantising", unit="networks"):
         path = folder / f"model.{name}.onnx"
         parity = export_onnx(network, path, input_shape=shape, images=parity_images)
         variants.append(

@@ -1,4 +1,9 @@
-"""The one exception that a user's mistake raises."""
+"""The one exception that a user's mistake raises, and what its messages share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -29,3 +34,9 @@ def typed_line(error: BaseException) -> str:
     """The same after its type, for what other people's code raises."""
     said = str(error).strip()
     return f"{type(error).__name__}: {said.splitlines()[0]}" if said else type(error).__name__
+
+
+def did_you_mean(name: str, known: Iterable[str], *, most: int = 3, sign: str = "") -> str:
+    """A question for the names most like ``name``, each behind ``sign``; empty where none is."""
+    close = difflib.get_close_matches(name, list(known), n=most)
+    return f"did you mean {' or '.join(sign + one for one in close)}?" if close else ""

@@ -101,7 +101,7 @@ def _search_together(flow: Flow, study: optuna.Study) -> None:
     try:
         done = trials_done(study)
         for _ in flow.progress.track(
-            _news(study, workers, done), "search", total=flow.settings.trials, done=done
+            _news(study, workers, done), "search", total=flow.settings.trials, done=done, unit="architectures"
         ):
             pass
     finally:

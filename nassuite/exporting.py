@@ -69,7 +69,7 @@ def export(
     with run.locked():
         parity = {
             name: write_format(name, source.model, run.root, source.shape)
-            for name in progress.track(formats, "exporting")
+            for name in progress.track(formats, "exporting", unit="formats")
         }
         counted = cost(source.model, source.shape)
         exported = Exported(run.root, source.name, source.shape, counted.params, counted.macs, parity)

@@ -105,7 +105,7 @@ def int8_candidates(work: Work, dense_val: float | None = None) -> list[Candidat
         path = Path(scratch) / "model.onnx"
         path.write_bytes(content)
         with quantizer(path, calibration) as made:
-            for name in work.progress.track(FORMATS, "quantising"):
+            for name in work.progress.track(FORMATS, "quantising", unit="formats"):
                 found += _of_format(work, name, made, dense)
     return found
 

@@ -10,12 +10,19 @@ from pathlib import Path
 from torch import nn
 
 from nassuite.errors import InputError
-from nassuite.models import Description, load_model, logits_of, make_network, read_description
+from nassuite.models import (
+    Description,
+    load_model,
+    logits_of,
+    make_network,
+    of_random_weights,
+    read_description,
+)
 from nassuite.nn.network import Normalised
 from nassuite.progress import SILENT, Progress
 from nassuite.settings import check_seed
 from nassuite.zoo.catalogue import NETWORKS
-from nassuite.zoo.create import check_size, parse_model
+from nassuite.zoo.create import because_of_size, check_size, for_images, parse_model
 from nassuite.zoo.weights import load_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -56,12 +63,13 @@ def open_model(
 ) -> Source:
     """The network that ``model`` means: a name as for ``make_network``, the folder of a training, or a module.
 
-    ``size`` is the images' side in pixels; without it that of the training or of the paper. A name has fresh
-    weights unless ``weights`` is a file; its images are normalised by ``mean`` and ``std`` per channel,
+    ``size`` is the images' side in pixels; without it that of the training or of the paper. A name has the form
+    in which nassuite train has it for images of the ``size`` that is given, and fresh weights unless ``weights`` is a file; its images are normalised by ``mean`` and ``std`` per channel,
     ImageNet's for colour images. A module is taken as it is, behind a normalisation only where ``mean`` is
     given. ``classes`` and ``channels`` are for networks made here. Raises InputError for what does not fit.
     """
     check_seed(seed)
+    notes: list[str] = []  # said at the end: what is refused is one line
     for name, value in (("size", size), ("classes", classes), ("channels", channels)):
         if value is not None and value < 1:
             raise InputError(f"--{name} {value}: expected 1 or more")
@@ -75,12 +83,21 @@ def open_model(
         source = _from_folder(Path(model), size)
     else:
         classes = classes if classes is not None or labels is None else len(labels)
-        network, shape = _by_name(str(model), size, classes, channels, seed)
+        given = str(model)
+        name = for_images(given, size) if size else given
+        network, shape = _by_name(name, size, classes, channels, seed)
         where = _loaded(network, weights, progress) if weights is not None else f"fresh, seed {seed}"
         source = Source(
-            str(model), _normalised(network, shape[0], mean, std, standard=True).eval(), shape, (), where
+            name, _normalised(network, shape[0], mean, std, standard=True).eval(), shape, (), where
         )
-    return _with_labels(source, labels)
+        if name != given:
+            notes.append(because_of_size(name, shape[1]))
+        if weights is None:
+            notes.append(of_random_weights(name))
+    source = _with_labels(source, labels)
+    for note in notes:
+        progress.say(note)
+    return source
 
 
 def _refuse(model: str, **given: object) -> None:
@@ -104,10 +121,6 @@ def _from_module(
 
 
 def _from_folder(folder: Path, size: int | None) -> Source:
-    if not (folder / "model.json").is_file() and (folder / "card.json").is_file():
-        raise InputError(
-            f"{folder} holds files that are exported already and no weights: give the folder of a training"
-        )
     description = read_description(folder)
     side = size or description.size
     shape = (description.in_chans, side, side)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nassuite.errors import InputError, first_line, typed_line
+from nassuite.errors import InputError, did_you_mean, first_line, typed_line
+from nassuite.folders import no_model
 from nassuite.nn.network import Interface, Network, Normalised, build
 from nassuite.onnx_export import in_eval_mode
 from nassuite.records import SCHEMA_VERSION, read_json, write_bytes, write_json
@@ -65,17 +67,21 @@ def _made(model: str, *, num_classes: int, in_chans: int, seed: int) -> nn.Modul
         return create_model(full, num_classes=num_classes, in_chans=in_chans, seed=seed, **config)
     if source == "timm":
         timm = _library(source)
-        if name not in timm.list_models():
-            raise InputError(f"timm has no model {name!r}")
+        _check_listed(name, timm.list_models(), source)
         return timm.create_model(name, num_classes=num_classes, in_chans=in_chans)
     if source == "torchvision":
         models = _library(source).models
-        if name not in models.list_models():
-            raise InputError(f"torchvision has no model {name!r}")
+        _check_listed(name, models.list_models(), source)
         if in_chans != 3:
             raise InputError(f"{model} takes colour images, these have {in_chans} channel(s)")
         return models.get_model(name, weights=None, num_classes=num_classes)
     return _from_factory(source, name, num_classes=num_classes, in_chans=in_chans)
+
+
+def _check_listed(name: str, names: Sequence[str], library: str) -> None:
+    if name not in names:
+        hint = did_you_mean(name, names)
+        raise InputError(f"{library} has no model {name!r}" + (f": {hint}" if hint else ""))
 
 
 def _library(name: str) -> Any:
@@ -104,6 +110,11 @@ def _from_factory(module: str, function: str, **interface: int) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise InputError(f"{module}:{function} gives a {type(network).__name__}, expected a torch.nn.Module")
     return network
+
+
+def of_random_weights(name: str) -> str:
+    """What is said of a network by name to which no weights were given."""
+    return f"{name}: no --weights, so these are random: times and sizes will be right, accuracies not"
 
 
 def logits_of(model: nn.Module, shape: tuple[int, int, int], name: str) -> Tensor:
@@ -145,15 +156,8 @@ def save_model(folder: Path, network: nn.Module, description: Description) -> No
 def read_description(folder: Path) -> Description:
     """Raises InputError if ``folder`` holds no model."""
     path = folder / "model.json"
-    if not path.is_file() and (folder / "card.json").is_file():
-        raise InputError(
-            f"{folder}: this deployed model came without the weights of its network (model.json): search again, or "
-            "give a network by name with --weights"
-        )
     if not path.is_file():
-        raise InputError(
-            f"{folder}: holds no model (no model.json): expected the folder of a finished training"
-        )
+        raise no_model(folder, path.name)
     try:
         value = read_json(path)
         version = value.pop("schema_version", None)

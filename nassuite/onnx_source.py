@@ -9,6 +9,7 @@ from typing import Any
 
 from nassuite.data import Data, DataConfig, load_data
 from nassuite.errors import InputError
+from nassuite.folders import check_no_weights, no_model
 from nassuite.onnx_export import onnx_bytes
 from nassuite.progress import Progress
 from nassuite.pruning_source import bring_model
@@ -33,8 +34,7 @@ def open_onnx(model: Path, data: str, *, seed: int, progress: Progress) -> OnnxS
     if (model / "model.json").is_file():
         brought = bring_model(str(model), data=data, seed=seed, command="quantize", progress=progress)
         return OnnxSource(onnx_bytes(brought.model, brought.shape), brought.data)
-    if not data:
-        raise InputError(f"{model} does not say what it was trained on: give --data")
+    check_no_weights(model)
     labels: list[str] = []
     path = model
     if model.is_dir():
@@ -46,6 +46,8 @@ def open_onnx(model: Path, data: str, *, seed: int, progress: Progress) -> OnnxS
         raise InputError(
             f"{model}: expected the folder of a training, a deploy folder, or an .onnx file ({reason})"
         ) from None
+    if not data:
+        raise InputError(f"{model} does not say what it was trained on: give --data")
     channels, side, classes = _interface(content, path)
     images = load_data(DataConfig(data, size=side, seed=seed), progress=progress)
     if images.in_chans != channels or len(images.labels) != classes:
@@ -67,7 +69,7 @@ def _float_file(folder: Path) -> tuple[Path, list[str]]:
         files = {row["name"]: row["file"] for row in rows}
         chosen = next((row["name"] for row in rows if row.get("chosen")), card.get("chosen", ""))
     except FileNotFoundError:
-        raise InputError(f"{folder}: holds no model (no model.json, no card.json)") from None
+        raise no_model(folder, "card.json") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / 'card.json'} is damaged ({error})") from None
     name = INT8.get(chosen, chosen if chosen in ("fp32", "pruned") else "fp32")

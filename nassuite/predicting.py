@@ -85,7 +85,8 @@ def predict(folder: Path, images: Sequence[str], *, top: int, as_json: bool) -> 
         try:
             prediction = classifier.predict(name, image, top=top)
         except (OSError, ValueError) as error:
-            print(f"skipped {name}: {error}", file=sys.stderr)
+            gone = isinstance(error.__cause__, FileNotFoundError)
+            print(f"{name} is not there" if gone else f"skipped {name}: {error}", file=sys.stderr)
             continue
         read += 1
         line = json.dumps(prediction.to_json()) if as_json else prediction.line()
@@ -100,6 +101,8 @@ def _images(names: Sequence[str]) -> Iterator[tuple[str, Path | bytes]]:
                 yield f"frame {number}", frame
         elif Path(name).is_dir():
             files = sorted(path for path in Path(name).rglob("*") if path.suffix.lower() in EXTENSIONS)
+            if not files:
+                print(f"{name} holds no images", file=sys.stderr)
             yield from ((str(path), path) for path in files)
         else:
             yield name, Path(name)

@@ -55,19 +55,27 @@ class Progress:
             print(text, file=sys.stderr, flush=True)
 
     def track(
-        self, items: Iterable[T], description: str, *, total: int | None = None, done: int = 0
+        self,
+        items: Iterable[T],
+        description: str,
+        *,
+        total: int | None = None,
+        done: int = 0,
+        unit: str = "steps",
     ) -> Iterator[T]:
-        """Yields ``items``; ``total`` counts all steps, ``done`` those finished before (a resume)."""
+        """Yields ``items``; ``total`` counts all, ``done`` those finished before (a resume), ``unit`` says what they are."""
         if total is None and hasattr(items, "__len__"):
             total = done + len(items)  # type: ignore[arg-type]
         if not self.enabled:
             yield from items
         elif sys.stderr.isatty():
-            yield from self._bar(items, description, total, done)
+            yield from self._bar(items, description, total, done, unit)
         else:
-            yield from self._lines(items, description, total, done)
+            yield from self._lines(items, description, total, done, unit)
 
-    def _bar(self, items: Iterable[T], description: str, total: int | None, done: int) -> Iterator[T]:
+    def _bar(
+        self, items: Iterable[T], description: str, total: int | None, done: int, unit: str
+    ) -> Iterator[T]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
@@ -76,7 +84,7 @@ class Progress:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("left"),
+            TextColumn(f"{unit}, left"),
             TimeRemainingColumn(compact=True),
             console=Console(stderr=True),
         )
@@ -94,7 +102,9 @@ class Progress:
                 self._bars.remove(bar)
                 bar.stop()
 
-    def _lines(self, items: Iterable[T], description: str, total: int | None, done: int) -> Iterator[T]:
+    def _lines(
+        self, items: Iterable[T], description: str, total: int | None, done: int, unit: str
+    ) -> Iterator[T]:
         started = last = time.monotonic()
         printed = False
         for count, item in enumerate(items, start=1):
@@ -105,7 +115,7 @@ class Progress:
                 if total:
                     seconds = (now - started) / count * (total - done - count)
                     left = f", {seconds:.0f} s left"
-                self.say(f"{description}: {done + count}/{total or '?'}{left}")
+                self.say(f"{description}: {done + count}/{total or '?'} {unit}{left}")
                 last, printed = now, True
 
 

@@ -90,9 +90,9 @@ def prune_model(
         out / "prune.toml", PruneSettings, settings, what="pruning", resume=resume, command=command
     )
     settings, facts = found
+    brought = _brought(settings, progress)
     if not resume:
         settings, facts["align"] = resolved(settings, progress)
-    brought = _brought(settings, progress)
     target, meter = _where(settings, brought, out, meter=meter, progress=progress)
     task = _Task(settings, brought, target, meter, progress, out)
     check_facts(facts, brought, out)

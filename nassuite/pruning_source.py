@@ -9,15 +9,22 @@ from typing import Any
 
 from torch import nn
 
-from nassuite.classifying import check_kind, for_images, same_labels
+from nassuite.classifying import check_kind, same_labels
 from nassuite.data import Data, DataConfig, load_data
 from nassuite.errors import InputError
-from nassuite.models import Description, check_classifier, load_model, make_network, read_description
+from nassuite.models import (
+    Description,
+    check_classifier,
+    load_model,
+    make_network,
+    of_random_weights,
+    read_description,
+)
 from nassuite.nn.network import Normalised
 from nassuite.progress import SILENT, Progress
 from nassuite.records import read_toml
 from nassuite.zoo.catalogue import NETWORKS
-from nassuite.zoo.create import check_size
+from nassuite.zoo.create import because_of_size, check_size, for_images, no_network
 from nassuite.zoo.weights import load_weights, read_weights
 
 NAME = re.compile(r"[^\W\d]\w*\s*(\(.*\))?|[\w.]+:.+")
@@ -82,7 +89,7 @@ def _from_folder(
     folder: Path, data: str, *, train_images: int | None, seed: int, command: str, progress: Progress
 ) -> Brought:
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder, and no name of a network")
+        raise no_network(str(folder))
     description = read_description(folder)
     if description.arch is None:
         check_kind(description.model, command)
@@ -116,15 +123,13 @@ def _training_of(folder: Path) -> dict[str, Any]:
 def _by_name(model: str, weights: str | None, data: Data, seed: int, progress: Progress) -> Brought:
     name = for_images(model, data.size)
     if name != model:
-        progress.say(f"{name}, because the images have {data.size} pixels")
+        progress.say(because_of_size(name, data.size))
     network = make_network(name, num_classes=len(data.labels), in_chans=data.in_chans, seed=seed)
     if ":" not in name:
         check_size(network, data.in_chans, (data.size, data.size), name)
     mean, std = data.mean, data.std
     if weights is None:
-        progress.say(
-            f"{name}: no --weights, so these are random: times and sizes will be right, accuracies not"
-        )
+        progress.say(of_random_weights(name))
     else:
         for line in load_weights(network, weights, verbose=progress.verbose):
             progress.say(f"--weights {weights}: {line}")

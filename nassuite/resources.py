@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from nassuite.errors import InputError
+from nassuite.errors import InputError, did_you_mean
 
 
 def data_folder(name: str) -> Path:
@@ -23,8 +23,9 @@ def find_toml(name: str, folder: str, *, what: str) -> Path:
         return shipped
     path = Path(name)
     if not path.is_file():
-        known = ", ".join(shipped_names(folder))
-        raise InputError(f"no {what} {name!r}: expected one of {known}, or the path of a TOML file")
+        known = shipped_names(folder)
+        expected = f"expected one of {', '.join(known)}, or the path of a TOML file"
+        raise InputError(f"no {what} {name!r}: {f'{did_you_mean(name, known)} {expected}'.lstrip()}")
     return path
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nassuite.errors import Busy, InputError
+from nassuite.folders import check_untaken, check_writable, is_another
 from nassuite.records import (
     SCHEMA_VERSION,
     append_jsonl,
@@ -116,7 +117,8 @@ class RunDirectory:
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such run directory")
         if not self.study.is_file():
-            raise InputError(f"{self.root} is no run directory: it has no study.toml")
+            other = is_another(self.root, "search")
+            raise InputError(other or f"{self.root} is no run directory: it has no study.toml")
         table = read_toml(self.study)
         version = table.pop("schema_version", None)
         if version is None:
@@ -191,16 +193,11 @@ class RunDirectory:
                 raise InputError(f"--out {root}: that is a file, expected a folder that is new or empty")
             # Hidden files are a lock and temporary files, of a command that was killed as it began.
             if root.exists() and any(not p.name.startswith(".") for p in root.iterdir()):
-                if self.study.is_file():
-                    raise InputError(
-                        f"--out {root} is a run: continue it with --resume {root}, or give another"
-                    )
+                check_untaken(root)
                 raise InputError(f"--out {root} is not empty: give a folder that is new or empty")
-            parent = next(p for p in (root, *root.absolute().parents) if p.exists())
         except OSError as error:
             raise InputError(f"--out {root}: {error.strerror or error}") from None
-        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise InputError(f"--out {root}: cannot write to {parent}, choose another folder")
+        check_writable(root, f"--out {root}")
 
     def create(self) -> None:
         self.check_new()
@@ -276,7 +273,8 @@ def read_lines(path: Path) -> list[Any]:
 def read_settings(path: Path, kind: type[S], what: str) -> tuple[S, dict[str, Any]]:
     """Settings of a ``kind`` from the TOML file of a training or pruning (``what``), and the facts beside them."""
     if not path.is_file():
-        raise InputError(f"{path.parent} is no {what}: it has no {path.name}")
+        other = is_another(path.parent, what)
+        raise InputError(other or f"{path.parent} is no {what}: it has no {path.name}")
     table = read_toml(path)
     values = table.pop("settings", None)
     if not isinstance(values, dict):
@@ -296,10 +294,7 @@ def begin_or_resume(
         return read_settings(path, kind, what)
     if settings is None:
         raise InputError("no settings: give a model, or --resume")
-    out = path.parent
-    if path.is_file():
-        raise InputError(f"--out {out} is a {what}: continue it with --resume {out}, or give another")
-    RunDirectory(out).check_new()
+    RunDirectory(path.parent).check_new()
     return settings, {"command": shlex.join(command) if command else f"from Python: {what}"}
 
 

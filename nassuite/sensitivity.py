@@ -74,13 +74,13 @@ def sensitivity(
         path, SensitivitySettings, settings, what="sensitivity analysis", resume=resume, command=command
     )
     settings, facts = found
-    if not resume:
-        whole, _ = resolved(PruneSettings(**dataclasses.asdict(settings), ratio=0.5), progress)
-        settings = dataclasses.replace(settings, align=whole.align)
     brought = bring_model(
         settings.model, weights=settings.weights, data=settings.data, size=settings.size,
         train_images=settings.train_images, seed=settings.seed, progress=progress,
     )  # fmt: skip
+    if not resume:
+        whole, _ = resolved(PruneSettings(**dataclasses.asdict(settings), ratio=0.5), progress)
+        settings = dataclasses.replace(settings, align=whole.align)
     check_facts(facts, brought, out)
     config = PruneConfig(0.0, settings.importance, "local", int(settings.align), settings.seed)  # type: ignore[arg-type]
     progress.say("looking for the channels that can be cut exactly")
@@ -130,7 +130,7 @@ def _points(
         for group in proven.groups
         for width in reversed(lower_widths(group, config.align, SHARES))
     ]
-    for root, before, after in progress.track(options, "cutting each layer"):
+    for root, before, after in progress.track(options, "cutting each layer", unit="widths"):
         points.append(Point(**remember(f"{root} to {after}", lambda: cut_alone(root, before, after))))  # noqa: B023
     return points
 

@@ -31,7 +31,16 @@ def here(tmp_path, monkeypatch) -> Path:
     ("arguments", "message"),
     [
         ("", "the following arguments are required: COMMAND"),
-        ("fly", "invalid choice: 'fly'"),
+        ("fly", "nassuite: there is no command 'fly' (see nassuite --help)"),
+        ("serach", "nassuite: there is no command 'serach': did you mean search? (see nassuite --help)"),
+        ("space shwo", "nassuite space: there is no command 'shwo': did you mean show?"),
+        ("status a b", "nassuite status: unrecognized arguments: b (see nassuite status --help)"),
+        (
+            "prune mobilenet_v2 --speedupp 2",
+            "unrecognized arguments: --speedupp 2: did you mean --speedup? (see nassuite prune --help)",
+        ),
+        ("latency measure a --thread=2 --sizes 3", "did you mean --size? (see nassuite latency measure --help)"),
+        ("space show mobil", "no search space 'mobil': did you mean mobile? expected one of henet, micro,"),
         ("search", "no latency budget: give --budget-ms"),
         ("search --objective mnas", "no latency budget: give --budget-ms"),
         ("search --objective pareto --budget-ms 1", "--objective pareto looks for the whole front"),

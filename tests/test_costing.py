@@ -86,7 +86,7 @@ def test_a_file_is_counted_without_its_module(quick, tmp_path, capsys):
     [
         ("cost nowhere.onnx", "no such file"),
         ("cost mobilenet_v9", "did you mean"),
-        ("cost {empty}", "without model.onnx"),
+        ("cost {empty}", "holds no model (no model.onnx)"),
         ("cost {text}", "text.onnx"),
         ("cost mobilenet_v2 --size 4", "--size 4"),
         ("cost mobilenet_v2 --alternatives -1", "--alternatives -1"),

@@ -20,6 +20,8 @@ from nassuite.onnx_export import run_onnx
 from nassuite.zoo.create import create_model
 
 NAME = "mobilenet_v2(width_mult=0.1)"
+LARGE = "mobilenet_v2(width_mult=0.1, stem_stride=2)"
+"""The same network for images of any size: in the form for small ones only where it is not said."""
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -51,8 +53,13 @@ def training(tmp_path_factory):
 
 def test_a_name_becomes_one_file_under_the_contract_with_its_card(tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["export", NAME, "--size", "32", "--out", str(out)]) == 0
-    assert "onnx" in capsys.readouterr().out
+    assert main(["export", LARGE, "--size", "32", "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "onnx" in said.out
+    assert (
+        f"{LARGE}: no --weights, so these are random: times and sizes will be right, accuracies not"
+        in said.err
+    )
     assert {path.name for path in out.iterdir()} - {".lock"} == {
         "model.onnx", "labels.txt", "predict.py", "card.json", "card.md",
     }  # fmt: skip
@@ -99,7 +106,7 @@ def test_weights_of_a_file_are_those_of_the_exported_file(training, tmp_path):
     out = tmp_path / "out"
     words = [
         "export",
-        NAME,
+        LARGE,
         "--size",
         "24",
         "--classes",
@@ -120,6 +127,21 @@ def test_weights_of_a_file_are_those_of_the_exported_file(training, tmp_path):
             run_onnx(out / "model.onnx", images.numpy()), model(images).numpy(), atol=1e-4
         )
     assert card_of(out)["labels"] == ["w", "x", "y", "z"]
+
+
+def test_small_images_get_the_form_that_training_gives_them(tmp_path, capsys):
+    assert main(["export", NAME, "--size", "32", "--out", str(tmp_path / "small")]) == 0
+    small = "mobilenet_v2(width_mult=0.1, stem_stride=1)"
+    said = capsys.readouterr().err
+    assert f"{small}, because the images have 32 pixels (stem_stride=2: the form of its paper)\n" in said
+    assert f"{small}: no --weights, so these are random" in said
+    assert card_of(tmp_path / "small")["model"] == small
+    assert main(["export", LARGE, "--size", "32", "--out", str(tmp_path / "large")]) == 0
+    assert "because" not in capsys.readouterr().err
+    assert main(["export", NAME, "--size", "96", "--out", str(tmp_path / "paper")]) == 0
+    assert "because" not in capsys.readouterr().err
+    macs = {name: card_of(tmp_path / name)["macs"] for name in ("small", "large")}
+    assert macs["small"] > 2 * macs["large"]
 
 
 def test_a_module_is_taken_as_it_is(tmp_path):
@@ -216,9 +238,9 @@ def test_a_converter_that_is_there_and_broken_is_one_line(monkeypatch, tmp_path,
     form = dataclasses.replace(nassuite.formats.FORMATS["openvino"], write=broken, package="json")
     monkeypatch.setitem(nassuite.formats.FORMATS, "openvino", form)
     assert main(["export", NAME, "--size", "32", "--format", "openvino", "--out", str(tmp_path / "out")]) == 2
-    said = capsys.readouterr().err.strip()
+    *notes, said = capsys.readouterr().err.splitlines()
     assert "json does not work here (libcudart.so: cannot open" in said
-    assert len(said.splitlines()) == 1
+    assert len(notes) == 2
 
 
 @pytest.mark.parametrize("name", ["openvino", "executorch", pytest.param("tflite", marks=pytest.mark.slow)])

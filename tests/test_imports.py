@@ -16,7 +16,7 @@ ORDER = [
     {"errors", "options"},
     {"storage_url", "time_shares"},
     {"spec", "records", "progress", "resources"},
-    {"space"},
+    {"space", "folders"},
     {"space_file", "settings"},
     {"train_settings", "prune_settings", "audit_settings", "quantize_settings"},
     {"blocks"},
@@ -47,7 +47,7 @@ ORDER = [
     {"study", "joining"},
     {"supernet_training"},
     {"terminal"},
-    {"terminal_models", "terminal_cost"},
+    {"terminal_models", "terminal_cost", "terminal_status"},
     {"cli"},
     {"__main__"},
 ]

@@ -168,8 +168,14 @@ def test_refusals(deploy, photos, tmp_path, capsys):
     for words, message in cases:
         assert main(["predict", *words]) == 2
         assert message in capsys.readouterr().err
-    assert main(["predict", str(deploy), str(photos / "d.jpg"), str(tmp_path / "absent.png")]) == 2
-    assert capsys.readouterr().err.count("skipped") == 2
+    absent, empty = tmp_path / "absent.png", tmp_path / "empty"
+    empty.mkdir()
+    assert main(["predict", str(deploy), str(photos / "d.jpg"), str(absent), str(empty)]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"skipped {photos / 'd.jpg'}: not a JPEG, PNG, WebP or BMP image",
+        f"{absent} is not there",
+        f"{empty} holds no images",
+    ]
     card = json.loads((deploy / "card.json").read_text())
     card["preprocess"]["rule"] = "another"
     (tmp_path / "card.json").write_text(json.dumps(card))

@@ -1,4 +1,5 @@
 import itertools
+import re
 
 import pytest
 
@@ -25,25 +26,25 @@ def test_quick_work_is_quiet_and_slow_work_says_how_much_is_left(clock, capsys):
     list(Progress().track(range(2), "quick"))
     assert capsys.readouterr().err == ""
     list(Progress().track(range(10), "slow"))
-    assert capsys.readouterr().err == "slow: 3/10, 7 s left\n"
+    assert capsys.readouterr().err == "slow: 3/10 steps, 7 s left\n"
 
 
 def test_lines_come_every_quarter_of_a_minute(clock, capsys):
     list(Progress().track(range(40), "slow"))
     counts = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
-    assert counts == ["3/40,", "19/40,", "35/40,"]
+    assert counts == ["3/40", "19/40", "35/40"]
 
 
 def test_a_resumed_count_goes_on(clock, capsys):
-    list(Progress().track(range(6, 10), "search", total=10, done=6))
-    assert capsys.readouterr().err == "search: 9/10, 1 s left\n"
+    list(Progress().track(range(6, 10), "search", total=10, done=6, unit="architectures"))
+    assert capsys.readouterr().err == "search: 9/10 architectures, 1 s left\n"
     list(Progress().track(range(6, 10), "search", done=6))
-    assert capsys.readouterr().err == "search: 9/10, 1 s left\n"
+    assert capsys.readouterr().err == "search: 9/10 steps, 1 s left\n"
 
 
 def test_an_unknown_total(clock, capsys):
-    list(Progress().track(iter(range(4)), "reading"))
-    assert capsys.readouterr().err == "reading: 3/?\n"
+    list(Progress().track(iter(range(4)), "reading", unit="files"))
+    assert capsys.readouterr().err == "reading: 3/? files\n"
 
 
 def test_silence(clock, capsys):
@@ -60,7 +61,8 @@ def test_nothing_goes_to_stdout(clock, capsys):
 def test_a_bar_on_a_terminal_ends_with_its_loop(monkeypatch, capsys):
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(progress, "QUIET_SECONDS", -1.0)
-    assert list(Progress().track(range(3), "work")) == [0, 1, 2]
+    assert list(Progress().track(range(3), "work", unit="files")) == [0, 1, 2]
+    assert re.search(r"3/3\S* files, left", capsys.readouterr().err)
     with pytest.raises(ZeroDivisionError):
         [1 / 0 for _ in Progress().track(range(3), "work")]
     # A bar that was left running would make this second one an error in rich.

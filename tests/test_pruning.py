@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 import torch
 from deterministic_meter import deterministic_meter
-from tiny_runs import InterruptingProgress, Interruption
+from tiny_runs import InterruptingProgress, Interruption, ListeningProgress
 
 from nassuite.cli import main
 from nassuite.compress.verify import mask_equivalence
@@ -128,6 +129,34 @@ def test_an_interrupted_pruning_goes_on_to_the_same_end(trained, tmp_path, strat
     with RunDirectory(out).locked(), pytest.raises(Busy, match="in use by another"):
         prune_model(None, out=out, resume=True, meter=deterministic_meter)
     assert prune_model(None, out=out, resume=True, meter=deterministic_meter).rows == again.rows
+
+
+def test_the_aim_and_the_steps_that_are_left_are_said(trained, tmp_path):
+    settings = settings_for(trained, speedup=1.4, strategy="latency", steps=2)
+    progress = ListeningProgress()
+    found = prune_model(settings, out=tmp_path / "out", meter=deterministic_meter, progress=progress)
+    dense = found.rows[0].p50_ms
+    aim = f"{dense / 1.4:.3g} ms"
+    assert f"aim: {aim}, 1.4 times as fast as the dense network's {dense:.3g} ms" in progress.said
+    first, *_, last = [line for line in progress.said if line.startswith("step ")]
+    assert re.fullmatch(rf"step 1: [\d.]+ ms, aim {aim}, dense {dense:.3g} ms; about \d+ more steps?", first)
+    assert last.endswith(f"aim {aim}, dense {dense:.3g} ms, enough")
+
+
+def test_a_pruning_that_an_earlier_version_began_goes_on(trained, tmp_path):
+    out = tmp_path / "out"
+    settings = settings_for(trained, speedup=1.4, strategy="latency", steps=2)
+    whole = prune_model(settings, out=out, meter=deterministic_meter)
+    (out / "pruning.json").unlink()
+    steps = out / "steps.jsonl"
+    steps.write_text(
+        re.sub(r'"said": "([\d.]+ ms), aim [\d.]+ ms, dense ', r'"said": "\1 of ', steps.read_text())
+    )
+    progress = ListeningProgress()
+    again = prune_model(None, out=out, resume=True, meter=deterministic_meter, progress=progress)
+    assert again.record == whole.record
+    assert "aim: 1.4 times as fast as the dense network" in progress.said
+    assert any(re.fullmatch(r"step \d: [\d.]+ ms of [\d.]+ ms, enough", line) for line in progress.said)
 
 
 def test_epochs_are_divided_and_none_is_lost():

@@ -218,7 +218,7 @@ def test_an_interrupted_quantisation_goes_on_to_the_same_end(whole, untrained, t
         assert (out / name).read_bytes() == (whole.folder / name).read_bytes()
     # Finished, it is told again and not touched; it is not begun anew either.
     assert quantize(out=out, resume=True, meter=interrupted) == again
-    with pytest.raises(InputError, match=f"is a quantisation: continue it with --resume {out}"):
+    with pytest.raises(InputError, match=f"--out {out} is a finished quantisation: give"):
         quantize(untrained, out=out, meter=interrupted)
 
 
@@ -293,7 +293,7 @@ def test_refused_in_one_line(trained, tmp_path, capsys):
         assert len(said.splitlines()) == 1
         assert not (tmp_path / "out").exists()
     for words, message in (
-        (["--resume", str(trained)], "is no quantisation: it has no quantize.toml"),
+        (["--resume", str(trained)], "is a finished training, no quantisation"),
         (["--resume", str(trained), "--max-drop", "2"], "leave out --max-drop"),
         ([str(trained), "--resume", str(tmp_path)], f"leave out {trained}"),
     ):

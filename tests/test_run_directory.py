@@ -75,7 +75,7 @@ def test_a_place_that_will_not_do_is_refused_and_left_alone(tmp_path, name, mess
 
 
 def test_a_run_is_not_overwritten_but_resumed(run):
-    with pytest.raises(InputError, match=f"is a run: continue it with --resume {run.root}"):
+    with pytest.raises(InputError, match=f"is a search: go on with nassuite search --resume {run.root}, or"):
         run.create()
 
 

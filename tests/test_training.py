@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nassuite import classifying
-from nassuite.classifying import for_images, for_training
+from nassuite.classifying import for_training
 from nassuite.cli import main
 from nassuite.data import DataConfig, load_data
 from nassuite.errors import InputError
@@ -16,6 +16,7 @@ from nassuite.models import load_model, read_description
 from nassuite.onnx_export import run_onnx
 from nassuite.train_settings import TrainSettings
 from nassuite.training import train_model
+from nassuite.zoo.create import for_images
 
 SMALL = TrainSettings(
     model="mobilenet_v2(width_mult=0.1)",
@@ -173,7 +174,7 @@ def test_from_the_command_line(tmp_path, capsys):
     assert main([*command, "--batch-size", "32", "--out", out]) == 0
     assert "lenet5: test" in capsys.readouterr().out
     assert main([*command, "--out", out]) == 2
-    assert f"--resume {out}" in capsys.readouterr().err
+    assert f"--out {out} is a finished training: give another folder" in capsys.readouterr().err
     assert main(["train", "--resume", out]) == 0
     assert main(["train", "--resume", out, "--epochs", "3"]) == 2
     assert main(["train", "--resume", str(tmp_path)]) == 2

@@ -175,7 +175,9 @@ class InterruptingProgress(Progress):
         self.after = dict(after)
         self.steps: dict[str, int] = {}
 
-    def track(self, items: Any, description: str, *, total: int | None = None, done: int = 0) -> Any:
+    def track(
+        self, items: Any, description: str, *, total: int | None = None, done: int = 0, unit: str = ""
+    ) -> Any:
         for count, item in enumerate(items, start=1):
             yield item
             self.steps[description] = self.steps.get(description, 0) + 1

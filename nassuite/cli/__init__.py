@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nassuite import __version__
@@ -30,6 +30,7 @@ from nassuite.cli import (
 )  # fmt: skip
 from nassuite.cli.parser import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_MISSED, Parser
 from nassuite.errors import DeviceNeeded, InputError
+from nassuite.folders import SEARCH, kind_of, to_go_on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,18 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _how_to_go_on(parsed: argparse.Namespace) -> str:
-    run = getattr(parsed, "started", None)
-    if run is not None:
-        for command, file in (
-            (getattr(parsed, "searches_by", "search"), "study.toml"),
-            (getattr(parsed, "trains_by", "train"), "train.toml"),
-            ("prune", "prune.toml"),
-            ("prune", "sensitivity.toml"),
-            ("quantize", "quantize.toml"),
-        ):
-            if os.path.isfile(run / file):  # that of pathlib raises for odd names
-                return f"; go on with: nassuite {command} --resume {shlex.quote(str(run))}"
-    return ""
+    run: Path | None = getattr(parsed, "started", None)
+    kind = kind_of(run) if run else None
+    if run is None or kind is None:
+        return ""
+    if kind == SEARCH:
+        kind = replace(kind, command=getattr(parsed, "searches_by", kind.command))
+    return f"; go on with: {to_go_on(run, kind)}"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -99,7 +95,12 @@ def make_parser() -> argparse.ArgumentParser:
     completion.add(commands, make_parser)
 
     status = commands.add_parser("status", help="say what of a run is done and what is left")
-    status.add_argument("run_folder", metavar="RUN", type=Path, help="folder of a search")
+    status.add_argument(
+        "run_folder",
+        metavar="RUN",
+        type=Path,
+        help="folder of a search, a training, a distillation, a pruning or a quantisation; or one with several of them",
+    )
     status.set_defaults(run=_status)
 
     space = commands.add_parser("space", help="search spaces")
@@ -116,10 +117,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from nassuite.run_directory import RunDirectory
-    from nassuite.terminal import print_status
+    from nassuite.terminal_status import print_folder
 
-    print_status(RunDirectory(arguments.run_folder))
+    print_folder(arguments.run_folder)
     return 0
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nassuite.cli.latency import contenders
-from nassuite.cli.parser import EXIT_MISSED
+from nassuite.cli.parser import EXIT_MISSED, check_file
 from nassuite.cli.target import add_target, target_of
 from nassuite.errors import InputError
+from nassuite.folders import check_no_weights, models_in, no_model
 from nassuite.progress import Progress
 
 
@@ -55,9 +56,9 @@ def _certify(arguments: argparse.Namespace) -> int:
         return _check(arguments)
     if arguments.model is None or arguments.budget_ms is None:
         raise InputError("certify takes a model and --budget-ms, or --check CERT")
-    arguments.model = _file(arguments.model, "model.onnx")
-    if not arguments.model.is_file():
-        raise InputError(f"{arguments.model}: no such file to measure")
+    arguments.model = _onnx_file(arguments.model)
+    if arguments.out:
+        check_file(arguments.out, "--out")
     arguments.progress = Progress()
     measurement = _measured_here(arguments) if arguments.target is None else _measured_there(arguments)
     certificate = certify(
@@ -118,16 +119,37 @@ def _check(arguments: argparse.Namespace) -> int:
     path = _file(arguments.check, "certificate.json")
     try:
         written = read_json(path)
+        if not isinstance(written, dict) or "measurement" not in written:
+            raise ValueError("it has no measurement")
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no certificate that can be read ({error})") from None
-    if not isinstance(written, dict):
-        raise InputError(f"{path}: not a certificate")
-    model = _file(arguments.model or path.parent, "model.onnx")
-    if not model.is_file():
-        raise InputError(f"{model}: no such file: give the model that {path} is about")
+        raise _no_certificate(arguments.check, error) from None
+    if arguments.model is None and not (path.parent / "model.onnx").is_file():
+        raise InputError(f"{path} has no model.onnx beside it: give the model that it is about")
+    model = _onnx_file(arguments.model or path.parent)
     verdict = check(written, model)
     print(f"{verdict}: {model}, {written['budget_ms']:g} ms, as {path} says")
     return 0 if verdict == "pass" else EXIT_MISSED
+
+
+def _no_certificate(given: Path, error: OSError | ValueError) -> InputError:
+    expected = "expected the JSON file that nassuite certify --out wrote, or a folder with certificate.json"
+    if given.is_dir() and models_in(given, "certificate.json"):
+        return no_model(given, "certificate.json")
+    if isinstance(error, FileNotFoundError):
+        what = "holds no certificate.json" if given.is_dir() else "is not there"
+        return InputError(f"--check {given} {what}: {expected}")
+    return InputError(f"--check {given} is no certificate: {expected}")
+
+
+def _onnx_file(given: Path) -> Path:
+    """The file to measure: the one given, or that in the folder. Raises InputError where there is none."""
+    path = _file(given, "model.onnx")
+    if given.is_dir() and not path.is_file():
+        raise no_model(given, path.name)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file to measure")
+    check_no_weights(path)
+    return path
 
 
 def _file(path: Path, name: str) -> Path:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from nassuite.cli.parser import check_file
 from nassuite.cli.target import add_target, target_of
 from nassuite.errors import InputError
 from nassuite.progress import Progress
@@ -47,6 +48,8 @@ def _cost(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise InputError(f"--{name} {value}: expected {least} or more")
+    if arguments.json:
+        check_file(arguments.json, "--json")
     arguments.progress = progress = Progress()
     found = network_cost(
         arguments.model,

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nassuite.cli.parser import check_file
 from nassuite.errors import InputError
 
 
@@ -37,6 +38,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from nassuite.zoo.create import create_model, parse_model
     from nassuite.zoo.weights import load_weights
 
+    check_file(arguments.out, "--out")
     if Path(arguments.model).is_dir():
         model = load_model(arguments.model)
         network = getattr(model, "network", model)

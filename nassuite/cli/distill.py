@@ -63,7 +63,7 @@ def _distill(arguments: argparse.Namespace) -> int:
         TrainSettings(model=arguments.student, **given)  # what is wrong with the flags is said at once
         out = arguments.out or dated_folder("distill", file_name(arguments.student))
     arguments.progress = progress = Progress()
-    arguments.started, arguments.trains_by = out, "distill"
+    arguments.started = out
     said = f"{arguments.student} taught by {arguments.teacher}, into {out}"
     with progress.starting(f"going on with {out}" if arguments.resume is not None else said):
         from nassuite.distilling import distill

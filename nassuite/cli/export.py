@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nassuite.errors import InputError
+from nassuite.folders import no_model
 from nassuite.progress import Progress
 
 
@@ -77,6 +78,8 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     if arguments.top < 1:
         raise InputError(f"--top {arguments.top}: expected 1 or more")
+    if not (arguments.deploy / "card.json").is_file():
+        raise no_model(arguments.deploy, "card.json")
     try:
         return predict(arguments.deploy, arguments.images, top=arguments.top, as_json=arguments.json)
     except ValueError as error:

@@ -7,9 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from nassuite.cli.parser import Parser
+from nassuite.cli.parser import Parser, check_file
 from nassuite.cli.target import add_target, target_of
 from nassuite.errors import InputError
+from nassuite.folders import check_no_weights, no_model
 from nassuite.options import AUTO, ONNX_RUNTIMES, TORCH_RUNTIMES
 from nassuite.progress import Progress
 
@@ -141,6 +142,8 @@ def _measure(arguments: argparse.Namespace) -> int:
     from nassuite.terminal_models import print_contenders, print_measurements
 
     target = target_of(arguments)
+    if arguments.json:
+        check_file(arguments.json, "--json")
     arguments.progress = progress = Progress()
     torch_too = arguments.runtime in (AUTO, *TORCH_RUNTIMES)
     with tempfile.TemporaryDirectory() as folder:
@@ -173,9 +176,10 @@ def _forms(model: str, size: int | None, made: Path, *, torch_too: bool) -> dict
         files = {"onnx": path / "model.onnx", "torch": path / "model.json"}
         forms = {form: file if form == "onnx" else path for form, file in files.items() if file.is_file()}
         if not forms or ("onnx" not in forms and not torch_too):
-            raise InputError(f"{model}: a folder without model.onnx")
+            raise no_model(model, "model.onnx")
         return forms
     if path.suffix == ".onnx" or path.exists():
+        check_no_weights(path)
         return {"onnx": path}
     return _zoo_forms(model, size, made, torch_too=torch_too)
 

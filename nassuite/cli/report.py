@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nassuite.errors import InputError
+from nassuite.folders import check_finished_search
 from nassuite.progress import Progress
 
 
@@ -54,13 +55,15 @@ def _report(arguments: argparse.Namespace) -> int:
         if arguments.baselines:
             raise InputError("--baselines goes with one run: trainings are runs that a comparison takes")
         return _compared(arguments, measured=False)
-    from nassuite.report import read_report, write_report
+    from nassuite.report import RECORDS, read_report, write_report
     from nassuite.report.choices import choice_facts
     from nassuite.report.comparison import read_comparison, with_baselines
     from nassuite.run_directory import RunDirectory
 
     run = RunDirectory(arguments.run_folders[0])
     folder = run.report if run.report.is_dir() else run.root
+    if not (folder / RECORDS).is_file():
+        check_finished_search(run.root)
     content = read_report(folder)
     if content.choices is None:  # records from before they were looked for
         content = dataclasses.replace(content, choices=choice_facts(content.evaluations))

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nassuite.cli.parser import Parser, add_settings, given_settings
+from nassuite.cli.parser import Parser, add_settings, check_file, given_settings
 from nassuite.cli.target import add_target, target_of
 from nassuite.errors import InputError
 from nassuite.progress import Progress
@@ -104,6 +104,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     target = target_of(arguments)
     if arguments.size < 1:
         raise InputError(f"--size {arguments.size}: pixels, from 1 up")
+    if arguments.json:
+        check_file(arguments.json, "--json")
     names = arguments.models or [
         name
         for name, entry in sorted(NETWORKS.items())

@@ -39,14 +39,39 @@ class Goal:
     def __str__(self) -> str:
         return f"{self.kind.replace('_', '-')} {self.wanted:g}"
 
+    @property
+    def counted(self) -> str:
+        """What there is to be less of, where that is no latency."""
+        return "parameters" if self.kind == "target_params" else "MACs"
+
+    def aim_ms(self, dense_ms: float) -> float:
+        """The latency that meets the goal, for a dense network of ``dense_ms``."""
+        return dense_ms / self.wanted if self.kind == "speedup" else self.wanted
+
+    def in_words(self, dense_ms: float | None) -> str:
+        """What is aimed at; ``dense_ms`` is None where it is not known yet."""
+        if not self.of_latency:
+            return f"{self.wanted:.1%} of the dense network's {self.counted}"
+        dense = "" if dense_ms is None else f"{dense_ms:.3g} ms"
+        if self.kind == "speedup":
+            times = f"{self.wanted:g} times as fast as the dense network"
+            return f"{self.aim_ms(dense_ms):.3g} ms, {times}'s {dense}" if dense_ms else times
+        return f"{self.wanted:g} ms at p{self.percentile}" + (
+            f"; the dense network takes {dense}" if dense else ""
+        )
+
 
 @dataclass(frozen=True)
 class Judged:
-    """``value`` is in milliseconds where the goal is, else the share of the dense network's that is left."""
+    """``value`` is in milliseconds where the goal is, else the share of the dense network's that is left.
+
+    ``dense_ms`` is the dense network's p50 beside it, where that was measured.
+    """
 
     value: float
     met: bool
     said: str
+    dense_ms: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +89,18 @@ class Judge:
         goal = self.goal
         if not goal.of_latency:
             left = self.share(network)
-            return Judged(left, left <= goal.wanted, f"{left:.1%} left")
+            return Judged(
+                left, left <= goal.wanted, f"{left:.1%} of the {goal.counted}, aim {goal.wanted:.1%}"
+            )
         first, second = self.measured([self.dense, network])
-        said = f"{second.p50_ms:.3g} ms of {first.p50_ms:.3g} ms"
+        dense_ms = first.p50_ms
         if goal.kind == "speedup":
             left = second.ratio / first.ratio
-            return Judged(left, left <= goal.aim, said)
-        return Judged(second.percentile_ms(goal.percentile), meets_ms(second, goal), said)
+            said = f"{second.p50_ms:.3g} ms, aim {goal.aim_ms(dense_ms):.3g} ms, dense {dense_ms:.3g} ms"
+            return Judged(left, left <= goal.aim, said, dense_ms)
+        value = second.percentile_ms(goal.percentile)
+        said = f"{value:.3g} ms, aim {goal.wanted:g} ms"
+        return Judged(value, meets_ms(second, goal), said, dense_ms)
 
     def quick_measurements(self, networks: Sequence[nn.Module]) -> list[Measurement]:
         """Of the exported files, by the sampling that is for many networks: ratios are good to about 1 %."""

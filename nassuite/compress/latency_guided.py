@@ -70,7 +70,7 @@ def measure_table(
     measured: list[list[Measurement]] = []
     shares: list[float] = []
     found: list[tuple[str, int]] = []
-    for chunk in progress.track(chunks, "measuring each group"):
+    for chunk in progress.track(chunks, "measuring each group", unit="batches"):
         cuts = {(group.root, width): _cut_to(proven, scores, group, width) for group, width in chunk}
         networks = [network for network in cuts.values() if network is not None]
         found += [key for key, network in cuts.items() if network is not None]

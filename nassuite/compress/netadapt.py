@@ -69,7 +69,7 @@ def best_candidate(
     ``tuned_accuracy`` fine-tunes the network that it is given, shortly, and evaluates it on validation images.
     """
     found: list[tuple[float, float, Candidate, PruneRecord]] = []
-    for choice in progress.track(choices, "trying each group"):
+    for choice in progress.track(choices, "trying each group", unit="groups"):
         widths = {group.root: group.width for group in proven.groups} | {choice.root: choice.width}
         chosen = with_share_removed(config, proven.groups, widths)
         network, record = prune_to(proven, chosen, scores, widths)

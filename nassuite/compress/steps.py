@@ -8,6 +8,7 @@ step finds is handed to ``remember``, so that a run that was killed repeats the 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -82,10 +83,11 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What of a network can be cut, and its own value (``Judged.value``)."""
+    """What of a network can be cut, and its own value (``Judged.value``) and p50, where that was measured."""
 
     proven: Proven
     value: float
+    dense_ms: float | None = None
 
 
 def prepare(dense: nn.Module, plan: Plan, *, name: str) -> Prepared:
@@ -114,7 +116,7 @@ def prepare(dense: nn.Module, plan: Plan, *, name: str) -> Prepared:
             f"no pruning reaches {goal}: with every channel removed that can be it is {smallest.said}; "
             "a smaller network to begin with, or a smaller --align, goes further"
         )
-    return Prepared(proven, present.value)
+    return Prepared(proven, present.value, present.dense_ms)
 
 
 def _smallest(proven: Proven, plan: Plan) -> nn.Module:
@@ -153,6 +155,7 @@ def prune_in_steps(
     Without what is ``prepared`` (a run that goes on) it is found again where it is needed. Raises InputError if
     the goal turns out not to be reachable.
     """
+    plan.progress.say(f"aim: {_aim_in_words(plan, prepared)}")
     start = plan.remember("dense", lambda: prepared.value if prepared else _own_value(dense, plan))
     current, value = dense, start
     record: PruneRecord | None = None
@@ -165,13 +168,40 @@ def prune_in_steps(
         step = Step.from_json(found)
         current = replay(current, step.record).eval()
         record, value, proven = merged(record, step.record), step.value, None
-        plan.progress.say(f"step {number + 1}: {step.said}{', enough' if step.met else ''}")
+        plan.progress.say(f"step {number + 1}: {step.said}{_ahead(plan, number + 1, step, start)}")
         plan.tune(current, number, step.met)
         current = current.cpu().eval()
         if step.met:
             break
     assert record is not None
     return current, record
+
+
+def _aim_in_words(plan: Plan, prepared: Prepared | None) -> str:
+    if plan.judge is None:
+        return f"{plan.ratio:.0%} of the channels removed, in {plan.steps} step{'s' * (plan.steps > 1)}"
+    return plan.judge.goal.in_words(prepared.dense_ms if prepared else None)
+
+
+def _ahead(plan: Plan, made: int, step: Step, start: float) -> str:
+    """How many more steps there will be after those ``made``."""
+    if step.met:
+        return ", enough"
+    left = plan.steps - made if plan.judge is None else steps_left(plan, plan.judge, made, start, step.value)
+    return "" if left is None else f"; about {left} more step{'s' * (left != 1)}"
+
+
+def steps_left(plan: Plan, judge: Judge, made: int, start: float, value: float) -> int | None:
+    """Steps from ``value`` to the goal if they go on as those ``made`` from ``start`` did.
+
+    NetAdapt's steps are equal differences, the others' equal factors. None where those made won too little to tell.
+    """
+    scale = float if plan.strategy == "netadapt" else math.log
+    if judge.goal.kind == "speedup":
+        start = 1.0  # that of the dense network, measured beside itself, is this but for noise
+    won, missing = scale(start) - scale(value), scale(value) - scale(judge.goal.aim)
+    left = max(1, round(missing / won * made)) if won > 0 else math.inf
+    return int(left) if left <= 2 * plan.steps else None
 
 
 def _own_value(dense: nn.Module, plan: Plan) -> float:
@@ -220,7 +250,8 @@ def _smallest_ratio(proven: Proven, plan: Plan, judge: Judge, number: int, *, st
         said = judged.said
         enough = judged.met if last else judged.value <= aim
         plan.progress.say(
-            f"removing {GRID[middle]:.0%} of the channels: {said}{', enough' if enough else ''}"
+            f"removing {GRID[middle]:.0%} of the channels: {said}"
+            + (f", enough{'' if last else ' for this step'}" if enough else "")
         )
         if enough:
             best, high = Step(record, judged.value, judged.met, said), middle - 1

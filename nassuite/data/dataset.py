@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from nassuite.data.reading import Reading, read_images
 from nassuite.data.source import SPLITS, Source, skipped_words
 from nassuite.data.split import Split, Stream
 from nassuite.data.stratify import stratified_split, stratified_subset
-from nassuite.errors import InputError
+from nassuite.errors import InputError, did_you_mean
 from nassuite.progress import SILENT, Progress
 
 MEMORY_BYTES = 2 * 2**30  # what is held as uint8 tensors; the rest is streamed
@@ -178,14 +177,13 @@ def default_augment(data: Data) -> Augment:
 def _check(config: DataConfig) -> None:
     kind, _, directory = config.name.partition(":")
     if kind not in KNOWN:
-        near = difflib.get_close_matches(kind, KNOWN, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(kind, KNOWN)
         if Path(config.name).expanduser().is_dir():
-            hint = f"did you mean folder:{config.name}? "
-        raise InputError(
-            f"unknown data {config.name!r}: {hint}expected digits, folder:DIR, "
-            "or cifar10, cifar100, fashion-mnist, each with :DIR or without"
+            hint = f"did you mean folder:{config.name}?"
+        expected = (
+            "expected digits, folder:DIR, or cifar10, cifar100, fashion-mnist, each with :DIR or without"
         )
+        raise InputError(f"unknown data {config.name!r}: {f'{hint} {expected}'.lstrip()}")
     if kind == "digits" and directory:
         raise InputError(f"digits come with scikit-learn and take no folder, not {config.name!r}")
     if config.size is not None:

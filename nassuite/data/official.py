@@ -249,7 +249,7 @@ def _fetched(name: str, file: str, progress: Progress, base_url: str | None) -> 
         with requests.get(url, stream=True, timeout=30) as reply, open(output_file, "wb") as target:
             reply.raise_for_status()
             megabytes = -(-int(reply.headers.get("content-length", 0)) // 2**20) or None
-            for part in progress.track(reply.iter_content(2**20), f"{file} (MB)", total=megabytes):
+            for part in progress.track(reply.iter_content(2**20), file, total=megabytes, unit="MB"):
                 target.write(part)
 
     pooch.get_logger().setLevel("WARNING")

@@ -134,7 +134,9 @@ def read_pairs(
 
     with warnings.catch_warnings(), ThreadPoolExecutor(usable_cores()) as pool:
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata and large images
-        outcomes = progress.track(pool.map(read, range(len(pairs))), f"reading {what}", total=len(pairs))
+        outcomes = progress.track(
+            pool.map(read, range(len(pairs))), f"reading {what}", total=len(pairs), unit="pairs"
+        )
         for row, outcome in enumerate(outcomes):
             if isinstance(outcome, bytes):
                 hashes.append(outcome)

@@ -70,7 +70,8 @@ def preprocess_image(
     except UnidentifiedImageError:
         raise ValueError("not a JPEG, PNG, WebP or BMP image") from None
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        said = getattr(error, "strerror", None) or str(error)
+        reason = " ".join(said.split()) or type(error).__name__
         raise ValueError(reason) from error
 
 

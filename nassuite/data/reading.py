@@ -70,7 +70,7 @@ def read_images(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata and large images
-        tracked = progress.track(outcomes(), f"reading {what}", total=len(indices))
+        tracked = progress.track(outcomes(), f"reading {what}", total=len(indices), unit="files")
         for row, outcome in enumerate(tracked):
             if isinstance(outcome, bytes):
                 hashes.append(outcome)

@@ -75,7 +75,9 @@ def _measure(
     """Milliseconds of each layer above its alternative."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for number, (key, pair) in enumerate(progress.track(list(pairs.items()), "measuring alternatives")):
+        for number, (key, pair) in enumerate(
+            progress.track(list(pairs.items()), "measuring alternatives", unit="pairs")
+        ):
             paths = [Path(folder) / f"{number}-{name}.onnx" for name in ("layer", "alternative")]
             for path, model in zip(paths, (pair.layer, pair.alternative), strict=True):
                 path.write_bytes(model)

@@ -68,7 +68,7 @@ def write_bundle(
         write_bytes(made / "reference.onnx", reference_model())
         for name, source in SCRIPTS.items():
             shutil.copyfile(source, made / name)
-        for model in progress.track(models, "exporting"):
+        for model in progress.track(models, "exporting", unit="networks"):
             model.write(made / "models" / model.name)
         entries = [{**_entry(made, f"models/{model.name}"), "about": model.about} for model in models]
         manifest = {

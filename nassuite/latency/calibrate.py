@@ -55,7 +55,9 @@ def measure_archs(
     missing = [arch for arch in archs if arch not in samples]
     chunks = [missing[i : i + BATCH] for i in range(0, len(missing), BATCH)]
     total = -(-len(archs) // BATCH)
-    for chunk in progress.track(chunks, "latency samples", total=total, done=total - len(chunks)):
+    for chunk in progress.track(
+        chunks, "latency samples", total=total, done=total - len(chunks), unit="batches"
+    ):
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / f"{arch.digest}.onnx" for arch in chunk]
             for arch, path in zip(chunk, paths, strict=True):

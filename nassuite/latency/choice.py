@@ -112,7 +112,7 @@ def compare_targets(
     plain = Target(threads=targets[0].threads, batch=targets[0].batch)
     expected = outputs(models["onnx"], plain, images)
     tried = []
-    for target in progress.track(targets, "checking outputs"):
+    for target in progress.track(targets, "checking outputs", unit="runtimes"):
         try:
             found = outputs(models[RUNTIMES[target.runtime].takes], target, images)
             agreed = agreement(found, expected, known=images is not None)

@@ -82,7 +82,7 @@ def collect(
             yield
 
     total, done = -(-most // BATCH), len(samples) // BATCH
-    for _ in progress.track(batches(), "latency samples", total=total, done=done):
+    for _ in progress.track(batches(), "latency samples", total=total, done=done, unit="batches"):
         pass
     return samples
 

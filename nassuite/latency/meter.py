@@ -205,7 +205,10 @@ def measure_each(
             except protocol.Unmeasurable as error:
                 raise InputError(str(error)) from None
 
-        answers = [measured(number, 0) for number in progress.track(range(len(groups)), "measuring")]
+        answers = [
+            measured(number, 0)
+            for number in progress.track(range(len(groups)), "measuring", unit="processes")
+        ]
         answers = protocol.steadied(groups, answers, measured)
     runs: list[list[tuple[Run, int]]] = [[] for _ in models]
     for group, answer in zip(groups, answers, strict=True):

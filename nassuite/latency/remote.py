@@ -53,7 +53,7 @@ class SshMeter:
                 bundle, planned, sampling=sampling, about={"kind": "files"}, threads=target.threads,
                 batch=target.batch, seed=seed,
             )  # fmt: skip
-            for _ in progress.track([self.host], "measuring over ssh"):
+            for _ in progress.track([self.host], "measuring over ssh", unit="devices"):
                 self._measured(bundle)
             found = read_results(bundle / "results.json")
         if found.target != target.describe():

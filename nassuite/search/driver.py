@@ -202,7 +202,9 @@ def run_trials(
     soon as it is ``over``.
     """
     new = _new_evaluations(study, space, objective, config, over)
-    for _ in progress.track(new, "search", total=config.trials, done=len(_evaluated(study))):
+    for _ in progress.track(
+        new, "search", total=config.trials, done=len(_evaluated(study)), unit="architectures"
+    ):
         pass
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nassuite.errors import InputError, first_line
+from nassuite.errors import InputError, did_you_mean, first_line
+from nassuite.folders import is_weights, no_model
 from nassuite.zoo.catalogue import ALIASES, NETWORKS, Entry
 from nassuite.zoo.reference import parse_call
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 OWN = frozenset({"num_classes", "in_chans"})
+SMALL_IMAGES = 64
+"""Up to this size a network whose stem can have stride 1 has it, unless the user says otherwise."""
 
 
 def list_models() -> list[str]:
@@ -27,8 +30,7 @@ def find(name: str) -> tuple[str, Entry]:
     full = ALIASES.get(name, name)
     if full in NETWORKS:
         return full, NETWORKS[full]
-    close = difflib.get_close_matches(name, [*NETWORKS, *ALIASES], n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else "nassuite zoo list shows all"
+    hint = did_you_mean(name, [*NETWORKS, *ALIASES]) or "nassuite zoo list shows all"
     raise InputError(f"no network named {name!r} in the zoo: {hint}")
 
 
@@ -86,11 +88,55 @@ def parse_model(text: str) -> tuple[str, dict[str, Any]]:
     """
     try:
         name, config = parse_call(text)
-    except ValueError as error:
-        raise InputError(f"no network: {error}") from None
+    except ValueError:
+        raise no_network(text) from None
+    if os.path.isdir(text) and name not in {**NETWORKS, **ALIASES}:
+        raise no_network(text)
     full, entry = find(name)
     _check_options(full, entry, factory(entry), config)
     return full, config
+
+
+def for_images(model: str, size: int) -> str:
+    """The network in its form for images of ``size`` pixels, as a user would type it."""
+    return model if size > SMALL_IMAGES else with_option(model, "stem_stride", 1)
+
+
+def with_option(model: str, option: str, value: Any) -> str:
+    """``model`` with ``option``, where the network has that and the user has not said otherwise."""
+    if ":" in model:
+        return model
+    name, config = parse_model(model)
+    if option in config or option not in options(NETWORKS[name]):
+        return model
+    return as_typed(name, {**config, option: value})
+
+
+def as_typed(name: str, config: dict[str, Any]) -> str:
+    """Name and options as ``parse_model`` takes them."""
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in config.items())})" if config else name
+
+
+def because_of_size(model: str, size: int) -> str:
+    """Why a network has the form that ``for_images`` gave it, and how to have the other."""
+    usual = options(NETWORKS[parse_model(model)[0]])["stem_stride"]
+    return f"{model}, because the images have {size} pixels (stem_stride={usual}: the form of its paper)"
+
+
+def no_network(text: str) -> InputError:
+    """What is wrong with what a user typed for a network, and is no name of one."""
+    if os.path.isdir(text):
+        return no_model(text, "model.json")
+    if is_weights(text):
+        return InputError(
+            f"{text} holds weights and no network: give the network's name, and the file with --weights (nassuite train: "
+            "--init)"
+        )
+    hint = (
+        did_you_mean(text, NETWORKS)
+        or "expected NAME or NAME(option=value, ...), as nassuite zoo list shows them"
+    )
+    return InputError(f"{text}: no such folder, and no name of a network: {hint}")
 
 
 def check_size(network: nn.Module, in_chans: int, size: tuple[int, int], name: str) -> None:

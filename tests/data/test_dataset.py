@@ -173,7 +173,7 @@ def test_progress_counts_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     seen: dict[str, int] = {}
 
     class Counting(Progress):
-        def track(self, items, description, *, total=None, done=0):  # type: ignore[no-untyped-def]
+        def track(self, items, description, *, total=None, done=0, unit=""):  # type: ignore[no-untyped-def]
             for item in items:
                 seen[description] = seen.get(description, 0) + 1
                 yield item

@@ -45,11 +45,22 @@ def test_a_certificate_is_checked_from_its_samples(model, tmp_path, capsys):
     [
         ("certify", "takes a model and --budget-ms"),
         ("certify nowhere.onnx --budget-ms 1", "no such file"),
-        ("certify --check nowhere.json", "no certificate"),
+        (
+            "certify --check nowhere.json",
+            "--check nowhere.json is not there: expected the JSON file that nassuite certify",
+        ),
+        ("certify --check {empty}", "holds no certificate.json: expected"),
+        (
+            "certify --check {text}",
+            "is no certificate: expected the JSON file that nassuite certify --out wrote",
+        ),
+        ("certify {model} --budget-ms 1 --out {empty}", "empty is a folder: give the name of a file"),
+        ("certify {model} --budget-ms 1 --out {text}/below", "text.onnx/below: cannot write to"),
+        ("latency measure {model} --json {empty}", "empty is a folder: give the name of a file"),
         ("certify {model} --budget-ms 1 --threads 0", "--threads 0"),
         ("latency measure nowhere.onnx", "no such file"),
         ("latency measure mobilenet_v9", "did you mean"),
-        ("latency measure {empty}", "without model.onnx"),
+        ("latency measure {empty}", "holds no model (no model.onnx)"),
         ("latency measure {text}", "cannot run it"),
     ],
 )

@@ -58,7 +58,7 @@ class Stopping(Progress):
     def __init__(self) -> None:
         super().__init__(enabled=False)
 
-    def track(self, items, description, *, total=None, done=0):
+    def track(self, items, description, *, total=None, done=0, unit=""):
         for item in items:
             if item == 2:
                 raise Killed
