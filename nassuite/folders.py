@@ -181,6 +181,6 @@ def check_no_weights(path: Path) -> None:
     """Raises InputError for a file of weights where an ONNX file is taken."""
     if is_weights(path):
         raise InputError(
-            f"{path} holds weights and no network: give an .onnx file or the folder of a model (nassuite export NAME "
+            f"{path}: weights without a network; give an .onnx file or the folder of a model (nassuite export NAME "
             f"--weights {path} --out DIR writes one)"
         )

@@ -129,7 +129,7 @@ def no_network(text: str) -> InputError:
         return no_model(text, "model.json")
     if is_weights(text):
         return InputError(
-            f"{text} holds weights and no network: give the network's name, and the file with --weights (nassuite train: "
+            f"{text}: weights without a network; give the network's name, and the file with --weights (nassuite train: "
             "--init)"
         )
     hint = (
