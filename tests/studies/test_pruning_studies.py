@@ -60,13 +60,16 @@ def test_gains_compare_at_the_same_loss():
         {"name": "a", "strategy": accuracy.OURS, "speedup": 2.0},
         *({"name": f"b{i}", "strategy": s, "speedup": 2.0} for i, s in enumerate(accuracy.THEIRS)),
     ]
-    found = accuracy.gains(rows, {"dense-tuned": right, "a": right, "b0": fewer, "b1": fewer}, seed=0)
+    correct = {"dense-tuned": right, "dense": fewer, "a": right, "b0": fewer, "b1": fewer}
+    found = accuracy.gains(rows, correct, seed=0)
     assert found[accuracy.OURS]["speedup"] == 2.0
     assert found[accuracy.OURS]["at_end"]
     other = found[next(iter(accuracy.THEIRS))]
     assert other["speedup"] == pytest.approx(1.25)
     assert other["ours_over_it"] == pytest.approx(1.6)
     assert other["interval"][0] < 1.25 < other["interval"][1]
+    untuned = accuracy.gains(rows, correct, seed=0, under="dense")
+    assert all(of["speedup"] == 2.0 and of["at_end"] for of in untuned.values())
 
 
 @pytest.mark.slow
