@@ -5,17 +5,20 @@ runtime's vectors, between widths. So one group at a time is cut to a few aligne
 measured in the same rounds, and what the cuts of a group win is read off the curve through them. The choice is the
 greedy one of the knapsack (HALP, Shen et al. 2022, arXiv 2110.10811): whatever loses least importance per
 millisecond is cut next. What groups win together is not the sum of what each wins alone, hence the table
-is measured again in every step.
+is measured again in every step. So is what each cut loses: a first-order score ranks the channels of a group, but groups
+among each other only roughly.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nassuite.compress.goal import Judge, Judged
 from nassuite.compress.prune import Proven
@@ -29,6 +32,11 @@ SHARES = (0.5, 0.75)
 CHUNK = 7
 """Cuts exported and measured together, beside the present network: one process of the meter."""
 
+LOSS_IMAGES = 256
+LEAST_RISE = 1e-4
+"""Of the loss: what is less is noise, even where a cut makes a network better."""
+TINY = 1e-12
+
 Curve = tuple[tuple[int, float], ...]
 """(width, figure) ascending in both; the last is the present network's."""
 
@@ -37,11 +45,13 @@ Curve = tuple[tuple[int, float], ...]
 class Table:
     """What the network takes with one group at another width and all others as they are, by the group's root.
 
-    ``ms`` are milliseconds, ``values`` the figure that the goal is about (``Judged.value``).
+    ``ms`` are milliseconds, ``values`` the figure that the goal is about (``Judged.value``). ``rises`` are of the
+    loss, by root and width, where it was measured.
     """
 
     ms: Mapping[str, Curve]
     values: Mapping[str, Curve]
+    rises: Mapping[tuple[str, int], float] = field(default_factory=dict)
 
     def ms_at(self, root: str, width: int) -> float:
         return read(self.ms[root], width)
@@ -62,19 +72,29 @@ def measure_table(
     judge: Judge,
     *,
     current: Judged,
+    loss: Callable[[nn.Module], float] | None = None,
     progress: Progress = SILENT,
 ) -> Table:
-    """Measures every group of the network in ``proven`` at ``SHARES`` of its width; ``current`` is its own figure."""
+    """Measures every group of the network in ``proven`` at ``SHARES`` of its width; ``current`` is its own figure.
+
+    ``loss`` of a network, where it is given, is asked of every cut too.
+    """
     options = [(group, width) for group in proven.groups for width in _trial_widths(group, align)]
     chunks = [options[i : i + CHUNK] for i in range(0, len(options), CHUNK)]
     measured: list[list[Measurement]] = []
     shares: list[float] = []
+    rises: dict[tuple[str, int], float] = {}
+    present_loss = loss(proven.dense) if loss else 0.0
     found: list[tuple[str, int]] = []
     for chunk in progress.track(chunks, "measuring each group", unit="batches"):
         cuts = {(group.root, width): _cut_to(proven, scores, group, width) for group, width in chunk}
         networks = [network for network in cuts.values() if network is not None]
         found += [key for key, network in cuts.items() if network is not None]
         measured.append(judge.quick_measurements([proven.dense, *networks]))
+        if loss:
+            rises |= {
+                key: loss(network) - present_loss for key, network in cuts.items() if network is not None
+            }
         shares += [] if judge.goal.of_latency else [judge.share(network) for network in networks]
     flat = normalised_ms([measurement for chunk in measured for measurement in chunk])
     starts = np.cumsum([0, *(len(chunk) for chunk in measured)])[:-1]
@@ -85,7 +105,42 @@ def measure_table(
     return Table(
         _curves(proven.groups, dict(zip(found, ms, strict=True)), present_ms),
         _curves(proven.groups, dict(zip(found, values, strict=True)), current.value),
+        rises,
     )
+
+
+def loss_on(batches: Iterable[tuple[Tensor, Tensor]]) -> Callable[[nn.Module], float]:
+    """The mean cross-entropy of a network's logits, in eval mode, on the first ``LOSS_IMAGES`` of (images, labels)."""
+    taken, count = [], 0
+    for images, labels in batches:
+        taken.append((images[: LOSS_IMAGES - count].cpu().float(), labels[: LOSS_IMAGES - count].cpu()))
+        count += len(taken[-1][0])
+        if count == LOSS_IMAGES:
+            break
+
+    @torch.no_grad()
+    def loss(network: nn.Module) -> float:
+        return sum(float(F.cross_entropy(network(x), y, reduction="sum")) for x, y in taken) / count
+
+    return loss
+
+
+def as_measured(groups: Sequence[Group], scores: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
+    """The scores, those of each group times what makes their sums the rises of the loss in ``table``.
+
+    By the geometric mean of a group's cuts; where none of them was measured its scores stay as they are.
+    """
+    scaled = dict(scores)
+    for group in groups:
+        lost = losses(scores[group.root], group)
+        ratios = [
+            max(rise, LEAST_RISE) / max(lost[(group.width - width) // group.unit], TINY)
+            for (root, width), rise in table.rises.items()
+            if root == group.root
+        ]
+        if ratios:
+            scaled[group.root] = scores[group.root] * float(np.exp(np.mean(np.log(ratios))))
+    return scaled
 
 
 def _curves(

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from nassuite.compress.goal import Judge, Judged
-from nassuite.compress.latency_guided import choose_widths, measure_table
+from nassuite.compress.latency_guided import as_measured, choose_widths, loss_on, measure_table
 from nassuite.compress.netadapt import Candidate, best_candidate, candidates
 from nassuite.compress.prune import (
     Proven,
@@ -269,10 +269,15 @@ def _by_table(proven: Proven, plan: Plan, judge: Judge, number: int, *, start: f
     """One step of "latency" or "netadapt"; steps past the planned ones aim at the goal itself."""
     align, current = plan.config.align, Judged(value, False, "")
     scores = channel_scores(proven, plan.config, batches=plan.batches())
-    table = measure_table(proven, scores, align, judge, current=current, progress=plan.progress)
+    images = plan.batches() if plan.strategy == "latency" else None
+    table = measure_table(
+        proven, scores, align, judge,
+        current=current, loss=None if images is None else loss_on(images), progress=plan.progress,
+    )  # fmt: skip
     if plan.strategy == "latency":
         aim = min(_aim(plan, judge, number, start), value)
-        widths = choose_widths(proven.groups, scores, table, align, aim=aim)
+        worth = as_measured(proven.groups, scores, table)
+        widths = choose_widths(proven.groups, worth, table, align, aim=aim)
         config = with_share_removed(plan.config, proven.groups, widths)
         network, record = prune_to(proven, config, scores, widths)
     else:

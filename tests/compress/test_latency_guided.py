@@ -1,11 +1,24 @@
 """Channel counts by a table of the target: what is chosen, whatever the curves."""
 
+import dataclasses
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nassuite.compress.latency_guided import SHARES, Table, choose_widths, read, rising, widest_within
+from nassuite.compress.latency_guided import (
+    LOSS_IMAGES,
+    SHARES,
+    Table,
+    as_measured,
+    choose_widths,
+    loss_on,
+    read,
+    rising,
+    widest_within,
+)
 from nassuite.compress.netadapt import candidates
 from nassuite.compress.surgery import Group
 from nassuite.compress.units import even_units
@@ -60,6 +73,45 @@ def test_what_costs_time_and_matters_little_goes_first():
     assert choose_widths(groups, same, found, 8, aim=8.0) == {"slow": 48, "fast": 64}
     matters = same | {"slow": 100 * torch.ones(64)}
     assert choose_widths(groups, matters, found, 8, aim=9.7)["fast"] < 64
+
+
+@given(problem=problems(), rises=st.lists(st.floats(1e-3, 3.0), min_size=8, max_size=8))
+def test_scores_sum_to_what_cuts_were_measured_to_lose(problem, rises):
+    groups, scores, found, _ = problem
+    tried = [(g.root, width) for g in groups for width in lower_widths(g, 8, SHARES)]
+    measured = dict(zip(tried, rises, strict=False))
+    worth = as_measured(groups, scores, dataclasses.replace(found, rises=measured))
+    for g in groups:
+        own = {width: rise for (root, width), rise in measured.items() if root == g.root}
+        sums = losses(worth[g.root], g)
+        factors = [sums[g.width - width] / rise for width, rise in own.items()]
+        assert math.prod(factors) == pytest.approx(1.0, rel=1e-3)
+        assert worth[g.root].argsort(stable=True).tolist() == scores[g.root].argsort(stable=True).tolist()
+    assert all(
+        torch.equal(scores[g.root], value)
+        for g, value in zip(groups, as_measured(groups, scores, found).values(), strict=True)
+    )
+
+
+def test_a_cut_that_the_loss_does_not_mind_goes_first_whatever_the_scores_say():
+    groups = [group("a", 64), group("b", 64)]
+    curve = ((32, 5.0), (48, 7.5), (64, 10.0))
+    scores = {"a": torch.ones(64), "b": 100 * torch.ones(64)}
+    found = Table({"a": curve, "b": curve}, {"a": curve, "b": curve}, {("a", 32): 0.5, ("b", 32): -0.01})
+    assert choose_widths(groups, scores, found, 8, aim=7.5) == {"a": 48, "b": 64}
+    assert choose_widths(groups, as_measured(groups, scores, found), found, 8, aim=7.5) == {"a": 64, "b": 48}
+
+
+def test_the_loss_is_that_of_the_first_images():
+    torch.manual_seed(0)
+    network = torch.nn.Linear(4, 3)
+    batches = [(torch.rand(n, 4), torch.randint(3, (n,))) for n in (200, 200, 200)]
+    images, labels = (torch.cat(of)[:LOSS_IMAGES] for of in zip(*batches, strict=True))
+    expected = torch.nn.functional.cross_entropy(network(images), labels)
+    assert loss_on(batches)(network) == pytest.approx(float(expected), rel=1e-5)
+    assert loss_on(batches[:1])(network) == pytest.approx(
+        float(torch.nn.functional.cross_entropy(network(batches[0][0]), batches[0][1])), rel=1e-5
+    )
 
 
 def test_a_flat_piece_of_a_curve_is_jumped():
