@@ -283,22 +283,22 @@ def markdown(record: dict[str, Any]) -> str:
                 "", f"At {100 * LOSS:g} points of test accuracy under {UNDER[name]}:", "",
                 "| strategy | speed-up | 95 % interval | ours over it | 95 % interval |", "|---|---:|---|---:|---|",
             ]  # fmt: skip
-            lines += [_at_loss(part, strategy, at) for strategy, at in at_loss.items()]
+            lines += [_at_loss(part, strategy, at, at_loss[OURS]) for strategy, at in at_loss.items()]
         lines.append("")
     lines += ["## How to repeat it", "", "```sh", record["command"], "```", ""]
     lines.append(f"- nassuite at commit {record['environment'].get('commit')}")
     return "\n".join(lines) + "\n"
 
 
-def _at_loss(part: dict[str, Any], strategy: str, at: dict[str, Any]) -> str:
+def _at_loss(part: dict[str, Any], strategy: str, at: dict[str, Any], ours: dict[str, Any]) -> str:
     """A line of the table: a speed-up and its interval, ours over it and its interval."""
     if all(row["strategy"] != strategy for row in part["rows"]):
         return f"| {strategy} | none | | | |"
     more = "or more, " if at["at_end"] else ""
-    return (
-        f"| {strategy} | {more}{at['speedup']:.2f}x | {_between(at['interval'])} | {at['ours_over_it']:.2f}x "
-        f"| {_between(at['ours_over_it_interval'])} |"
-    )
+    line = f"| {strategy} | {more}{at['speedup']:.2f}x | {_between(at['interval'])} |"
+    if at["at_end"] and ours["at_end"]:  # past their last points nothing is known of either
+        return f"{line} | |"
+    return f"{line} {at['ours_over_it']:.2f}x | {_between(at['ours_over_it_interval'])} |"
 
 
 def _between(bounds: Sequence[float]) -> str:

@@ -37,6 +37,8 @@ Strategy = Literal["uniform", "global", "latency", "netadapt"]
 Remember = Callable[[str, Callable[[], Any]], Any]
 """(name, make) to what was made under that name before, or else to what ``make`` gives; JSON values."""
 
+OVERSHOOT = 0.02
+"""Of the goal: by how much a step past the planned ones may aim lower, lest there be many that win next to nothing."""
 GRID = tuple(n / 20 for n in range(1, 20))
 
 
@@ -237,6 +239,11 @@ def _aim(plan: Plan, judge: Judge, number: int, start: float) -> float:
     return start * (judge.goal.aim / start) ** share
 
 
+def lower_aim(aim: float, value: float) -> float:
+    """Of a step past the planned ones: groups won less together than each alone, by as much as is missing, and will again."""
+    return aim - min(value - aim, OVERSHOOT * aim)
+
+
 def _smallest_ratio(proven: Proven, plan: Plan, judge: Judge, number: int, *, start: float) -> Step:
     """The least pruned candidate of the grid that meets the step's aim, by bisection."""
     last = number + 1 >= plan.steps
@@ -276,6 +283,8 @@ def _by_table(proven: Proven, plan: Plan, judge: Judge, number: int, *, start: f
     )  # fmt: skip
     if plan.strategy == "latency":
         aim = min(_aim(plan, judge, number, start), value)
+        if number >= plan.steps:
+            aim = lower_aim(aim, value)
         worth = as_measured(proven.groups, scores, table)
         widths = choose_widths(proven.groups, worth, table, align, aim=aim)
         config = with_share_removed(plan.config, proven.groups, widths)

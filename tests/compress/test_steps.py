@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from nassuite.compress.goal import Goal
-from nassuite.compress.steps import steps_left
+from nassuite.compress.steps import lower_aim, steps_left
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,8 @@ def test_steps_are_extrapolated_from_those_that_were_made(strategy, made, value,
     plan = SimpleNamespace(strategy=strategy, steps=4)
     for goal, start in ((Goal("target_macs", 0.25), 1.0), (Goal("speedup", 4.0), 0.9)):
         assert steps_left(plan, SimpleNamespace(goal=goal), made, start, value) == left
+
+
+@pytest.mark.parametrize(("value", "lower"), [(0.5, 0.5), (0.504, 0.496), (0.8, 0.49)])
+def test_steps_past_the_planned_ones_aim_lower_by_what_is_missing(value, lower):
+    assert lower_aim(0.5, value) == pytest.approx(lower)
