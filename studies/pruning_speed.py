@@ -22,6 +22,7 @@ from torch_pruning_baseline import torch_pruned
 
 from nassuite.benchmark import Timed, time_networks
 from nassuite.compress.steps import prepare, prune_in_steps
+from nassuite.errors import InputError
 from nassuite.latency.cost import cost
 from nassuite.latency.meter import Meter, measure
 from nassuite.latency.target import Target
@@ -58,12 +59,14 @@ def random_network(name: str, seed: int) -> nn.Module:
 
 
 def smallest_cut(made: Callable[[float], nn.Module], enough: Callable[[nn.Module], bool]) -> nn.Module:
-    """With the least ratio of 1 / ``GRID`` steps that is ``enough``, by bisection."""
-    low, high = 0, GRID - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(made(middle / GRID)) else (middle, high)
-    return made(high / GRID)
+    """With the least ratio of 1 / ``GRID`` steps that is ``enough``; raises InputError where none is.
+
+    One after the other: layers that a larger ratio would empty stay whole, so what is left need not fall with the ratio.
+    """
+    for number in range(1, GRID):
+        if enough(network := made(number / GRID)):
+            return network
+    raise InputError("torch-pruning cuts no such share, whatever the ratio")
 
 
 def pruned_networks(

@@ -35,7 +35,9 @@ def test_what_torch_pruning_cannot_follow_is_told():
 
 
 def test_the_smallest_cut_is_the_first_that_is_enough():
-    assert speed.smallest_cut(lambda ratio: ratio, lambda ratio: ratio >= 0.37) == 0.37
+    assert speed.smallest_cut(lambda ratio: ratio, lambda ratio: ratio in (0.37, 0.5)) == 0.37
+    with pytest.raises(InputError, match="whatever the ratio"):
+        speed.smallest_cut(lambda ratio: ratio, lambda ratio: False)
 
 
 @pytest.mark.parametrize(
