@@ -26,13 +26,16 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 def saliencies(
     model: nn.Module, importance: Importance, *, batches: Batches | None = None, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Parameter name to a tensor of its shape, for all but "taylor" (``taylor_scores``).
+    """Parameter name to a tensor of its shape.
 
-    "magnitude", "bn-scale", "lamp" and "fpgm": the square of each weight. "hessian": half the weight's square times the diagonal of the empirical Fisher matrix, which stands for
-    the Hessian (optimal brain damage, LeCun et al. 1989; Theis et al. 2018, arXiv 1801.05787), over the first
-    ``HESSIAN_IMAGES`` images. "random": uniform noise. Raises ``InputError`` where images are needed and
-    there are none.
+    "magnitude", "bn-scale", "lamp" and "fpgm": the square of each weight. "hessian": half the weight's square times
+    the diagonal of the empirical Fisher matrix, which stands for the Hessian (optimal brain damage, LeCun et al.
+    1989; Theis et al. 2018, arXiv 1801.05787), over the first ``HESSIAN_IMAGES`` images. "random": uniform
+    noise. Raises ``InputError`` where images are needed and there are none, and ValueError for "taylor", which is
+    of whole channels (``taylor_scores``).
     """
+    if importance == "taylor":
+        raise ValueError("'taylor' has no score of a single weight: taylor_scores")
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     if importance == "random":
         generator = torch.Generator().manual_seed(seed)

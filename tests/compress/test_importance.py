@@ -101,6 +101,10 @@ class TestTaylor:
         with pytest.raises(InputError, match="'taylor' needs batches of images and labels"):
             taylor_scores(model, [group], None)
 
+    def test_single_weights_have_none(self):
+        with pytest.raises(ValueError, match="taylor_scores"):
+            saliencies(nn.Linear(2, 2), "taylor")
+
 
 def test_isomorphic_classes_lose_the_same_share_each():
     model = nn.Sequential(nn.Conv2d(1, 32, 1), nn.Conv2d(1, 32, 1), nn.Linear(4, 32))
