@@ -19,7 +19,7 @@ from nassuite.errors import InputError
 from nassuite.latency.choice import logits_in
 from nassuite.latency.cost import cost
 from nassuite.latency.target import Target
-from nassuite.metrics import class_weights, evaluation, score
+from nassuite.metrics import binomial_interval, class_weights, evaluation, score
 from nassuite.models import (
     Description,
     check_classifier,
@@ -28,6 +28,7 @@ from nassuite.models import (
     read_description,
     save_model,
 )
+from nassuite.named_network import named_network
 from nassuite.nn.network import Normalised
 from nassuite.onnx_export import export_onnx, onnx_bytes, run_onnx
 from nassuite.progress import Progress
@@ -55,7 +56,7 @@ def prepare_classifier(settings: TrainSettings, progress: Progress) -> Job:
     )
     settings = _resolved(settings, data, progress)
     model: nn.Module = _network(settings, data, progress) if known is None else _loaded(settings, known, data)
-    teacher = _teacher(settings, data)
+    teacher = _teacher(settings, data, progress)
     onnx_bytes(model, (data.in_chans, data.size, data.size))  # what cannot be exported is not trained first
 
     def train(out: Path) -> None:
@@ -139,20 +140,48 @@ def _network(settings: TrainSettings, data: Data, progress: Progress) -> Normali
     return model
 
 
-def _teacher(settings: TrainSettings, data: Data) -> SoftLabels | None:
+def _teacher(settings: TrainSettings, data: Data, progress: Progress) -> SoftLabels | None:
     if settings.teacher is None:
         return None
-    folder = Path(settings.teacher)
-    description = read_description(folder)
-    same_labels(description, data, f"--teacher {folder}", settings.data)
     assert settings.teacher_weight is not None
     assert settings.temperature is not None
+    model, size = _teaching_network(settings.teacher, settings, data, progress)
     return SoftLabels(
-        load_model(folder), description.size, settings.teacher_weight, settings.temperature,
+        model, size, settings.teacher_weight, settings.temperature,
         settings.loss,  # type: ignore[arg-type]
         falling=settings.teacher_schedule == "falling", cache=settings.cache_teacher == "on",
         mirror=default_augment(data).flip,
     )  # fmt: skip
+
+
+def _teaching_network(
+    teacher: str, settings: TrainSettings, data: Data, progress: Progress
+) -> tuple[nn.Module, int]:
+    """The teacher, and the side of the images that it looks at."""
+    weights = settings.teacher_weights
+    if weights is None:
+        folder = Path(teacher)
+        if not folder.is_dir() and ":" not in teacher and teacher.partition("(")[0] in NETWORKS:
+            raise InputError(f"--teacher {teacher}: a network by name knows nothing: give --teacher-weights")
+        description = read_description(folder)
+        same_labels(description, data, f"--teacher {folder}", settings.data)
+        return load_model(folder), description.size
+    if (Path(teacher) / "model.json").is_file():
+        raise InputError(f"--teacher-weights is for a teacher by name: the folder {teacher} has its own")
+    if ":" not in teacher:
+        check_kind(teacher, "distill")
+    model, _ = named_network(
+        teacher, weights, data, seed=settings.seed, progress=progress, flag="--teacher-weights"
+    )
+    logits = predict(model, (images for images, _ in data.val.batches(512)))
+    right, n = int((logits.argmax(1) == data.val.labels).sum()), len(data.val.labels)
+    progress.say(f"the teacher {teacher} is right about {right / n:.1%} of the validation images")
+    if binomial_interval(right, n)[0] <= 1 / len(data.labels):
+        raise InputError(
+            f"--teacher {teacher} is right about {right / n:.1%} of the validation images, as chance would be: are the classes of "
+            f"{weights} those of {settings.data}, in the order of their names?"
+        )
+    return model, data.size
 
 
 def _train(

@@ -51,8 +51,8 @@ def distill(
     """Trains ``student`` with a teacher's soft labels into the folder ``out``.
 
     ``student`` is a name as for ``nassuite train``, or the folder of a training, whose weights it then starts from;
-    ``teacher`` is the folder of a training for the same classes. ``flags`` are the other fields of ``TrainSettings``:
-    ``data``, ``epochs``, ``loss`` (soft: Hinton et al. 2015; dkd: Zhao et al. 2022; dist: Huang et al. 2022),
+    ``teacher`` is the folder of a training for the same classes, or a network's name with ``teacher_weights``, a file.
+    ``flags`` are the other fields of ``TrainSettings``: ``data``, ``epochs``, ``loss`` (soft: Hinton et al. 2015; dkd: Zhao et al. 2022; dist: Huang et al. 2022),
     ``temperature``, ``teacher_weight``, ``cache_teacher`` ("on" or "off") and so on. With ``compare`` the same student
     is trained without a teacher too: same seed, same epochs. ``resume`` goes on with what was begun in ``out``, and
     takes no settings but ``compare``. Raises InputError for anything wrong with the input.

@@ -12,20 +12,12 @@ from torch import nn
 from nassuite.classifying import check_kind, same_labels
 from nassuite.data import Data, DataConfig, load_data
 from nassuite.errors import InputError
-from nassuite.models import (
-    Description,
-    check_classifier,
-    load_model,
-    make_network,
-    of_random_weights,
-    read_description,
-)
-from nassuite.nn.network import Normalised
+from nassuite.models import Description, load_model, read_description
+from nassuite.named_network import named_network
 from nassuite.progress import SILENT, Progress
 from nassuite.records import read_toml
 from nassuite.zoo.catalogue import NETWORKS
-from nassuite.zoo.create import because_of_size, check_size, for_images, no_network
-from nassuite.zoo.weights import load_weights, read_weights
+from nassuite.zoo.create import no_network
 
 NAME = re.compile(r"[^\W\d]\w*\s*(\(.*\))?|[\w.]+:.+")
 """How networks are named: of the zoo with options or without, or library:name, package.module:factory."""
@@ -74,7 +66,7 @@ def bring_model(
     if ":" not in model:
         check_kind(model, command)
     loaded = load_data(DataConfig(data, size=size, seed=seed, train_images=train_images), progress=progress)
-    return _by_name(model, weights, loaded, seed, progress)
+    return Brought(*named_network(model, weights, loaded, seed=seed, progress=progress), loaded)
 
 
 def is_folder(model: str) -> bool:
@@ -118,35 +110,3 @@ def _training_of(folder: Path) -> dict[str, Any]:
     settings = read_toml(path).get("settings", {})
     named = {"name": settings.get("data"), "train_images": settings.get("train_images")}
     return named | ({"seed": settings["seed"]} if "seed" in settings else {})
-
-
-def _by_name(model: str, weights: str | None, data: Data, seed: int, progress: Progress) -> Brought:
-    name = for_images(model, data.size)
-    if name != model:
-        progress.say(because_of_size(name, data.size))
-    network = make_network(name, num_classes=len(data.labels), in_chans=data.in_chans, seed=seed)
-    if ":" not in name:
-        check_size(network, data.in_chans, (data.size, data.size), name)
-    mean, std = data.mean, data.std
-    if weights is None:
-        progress.say(of_random_weights(name))
-    else:
-        for line in load_weights(network, weights, verbose=progress.verbose):
-            progress.say(f"--weights {weights}: {line}")
-        mean, std = _normalisation(weights, data)
-    wrapped = Normalised(network, mean, std).eval()
-    check_classifier(wrapped, (data.in_chans, data.size, data.size), name, classes=len(data.labels))
-    trained_on = {"name": data.name, "seed": seed}
-    description = Description(
-        name, len(data.labels), data.in_chans, data.size, mean, std, data.labels, trained_on=trained_on
-    )
-    return Brought(wrapped, description, data)
-
-
-def _normalisation(weights: str, data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """That which the file has, as ours do, else that of the images."""
-    found = read_weights(weights)
-    mean, std = found.get("normalise.mean"), found.get("normalise.std")
-    if mean is None or std is None or mean.numel() != data.in_chans:
-        return data.mean, data.std
-    return tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())

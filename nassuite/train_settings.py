@@ -9,7 +9,15 @@ from nassuite.errors import InputError
 from nassuite.options import option
 from nassuite.settings import check_choices, check_least, check_positive, check_seed, flag
 
-OF_A_TEACHER = ("teacher", "loss", "temperature", "teacher_weight", "teacher_schedule", "cache_teacher")
+OF_A_TEACHER = (
+    "teacher",
+    "teacher_weights",
+    "loss",
+    "temperature",
+    "teacher_weight",
+    "teacher_schedule",
+    "cache_teacher",
+)
 """Settings that say nothing where there is no teacher."""
 
 
@@ -42,7 +50,12 @@ class TrainSettings:
     zero_gamma: str = option(
         "on", "last batch norm of a residual branch starts at zero", choices=("on", "off")
     )
-    teacher: str | None = option(None, "folder of a trained model to distil from")
+    teacher: str | None = option(
+        None, "what to distil from: the folder of a trained model, or a network's name with --teacher-weights"
+    )
+    teacher_weights: str | None = option(
+        None, "weights of a teacher given by name, for the same classes in the same order"
+    )
     loss: str = option("soft", "what the teacher teaches by", choices=("soft", "dkd", "dist"))
     temperature: float | None = option(
         None, "softens the logits of teacher and student (default: 2, dkd and dist 4)"

@@ -1,6 +1,7 @@
 """What does a teacher bring a small student? The same training with it and without, seed by seed.
 
     python studies/distillation.py --data folder:DIR --teacher RUN/deploy/0.3ms --student "mobilenet_v2(width_mult=0.25)"
+    python studies/distillation.py --data folder:DIR --teacher resnet20 --teacher-weights resnet20-12fca82f.th
 
 Each seed is one ``nassuite distill --compare``: the same student, images, epochs and recipe, the teacher's soft
 labels being the only difference. Resumable: run it again after an interruption, or with more seeds.
@@ -19,9 +20,13 @@ from publishing import publish
 
 from nassuite.distilling import distill
 from nassuite.errors import InputError
+from nassuite.latency.cost import cost
+from nassuite.metrics import evaluation
 from nassuite.progress import Progress
+from nassuite.pruning_source import bring_model
 from nassuite.records import read_json
 from nassuite.report.words import count, percent
+from nassuite.train.recalibrate import predict
 
 AIM = 1.5
 """Points of test accuracy."""
@@ -35,14 +40,17 @@ def taught(seed: int, given: argparse.Namespace, progress: Progress) -> dict[str
             distill(out=folder, compare=True, resume=True, progress=progress)
         else:
             distill(
-                given.student, teacher=given.teacher, out=folder, compare=True, progress=progress,
+                given.student, teacher=given.teacher, teacher_weights=given.teacher_weights, out=folder,
+                compare=True, progress=progress,
                 data=given.data, train_images=given.train_images, epochs=given.epochs, loss=given.loss, seed=seed,
                 batch_size=given.batch_size,
             )  # fmt: skip
     record = read_json(folder / "distill.json")
     used = record["settings"]
     differing = [
-        name for name in ("loss", "epochs", "train_images") if used.get(name) != getattr(given, name)
+        name
+        for name in ("teacher", "teacher_weights", "loss", "epochs", "train_images")
+        if used.get(name) != getattr(given, name)
     ]
     if not used["model"].startswith(given.student.rstrip(")")):  # the form for small images is added to it
         differing.append("student")
@@ -51,14 +59,30 @@ def taught(seed: int, given: argparse.Namespace, progress: Progress) -> dict[str
     return {"seed": seed, "students": record["students"], "gain_points": record["gain_points"]}
 
 
+def teacher_of(given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    """What the teacher is, and what it says of the test images."""
+    teacher = bring_model(given.teacher, weights=given.teacher_weights, data=given.data, progress=progress)
+    split, counted = teacher.data.test, cost(teacher.model, teacher.shape)
+    logits = predict(teacher.model, (images for images, _ in split.batches(512)))
+    found = evaluation(logits.numpy(), split.labels.numpy(), metric="top1", classes=split.classes)
+    return {"macs": counted.macs, "params": counted.params, "test": found}
+
+
 def markdown(record: dict[str, Any]) -> str:
     given, rows = record["settings"], record["seeds"]
     student = rows[0]["students"]["alone"]
     gains = [row["gain_points"] for row in rows]
     images = f"{given['train_images']:,}" if given["train_images"] else "all"
+    teacher, weights = record["teacher"], given["teacher_weights"]
+    named = (
+        f"{given['teacher']} with other people's weights ({Path(weights).name})"
+        if weights
+        else given["teacher"]
+    )
     lines = [
         "# What a teacher brings a small student", "",
-        f"Student {given['student']}: {count(student['macs'])} MACs, {count(student['params'])} parameters. Teacher {given['teacher']}. "
+        f"Student {given['student']}: {count(student['macs'])} MACs, {count(student['params'])} parameters. Teacher {named}: "
+        f"{count(teacher['macs'])} MACs, {_accuracy(teacher['test'])} on test. "
         f"{images} training images of {given['data']}, {given['epochs']} epochs, loss {given['loss']}; the weights of the best epoch by "
         "validation. With and without a teacher all else is the same.",
         "",
@@ -90,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", required=True)
-    parser.add_argument("--teacher", required=True, help="folder of a trained or deployed model")
+    parser.add_argument("--teacher", required=True, help="folder of a trained or deployed model, or a name")
+    parser.add_argument("--teacher-weights", metavar="FILE", help="weights of a teacher given by name")
     parser.add_argument("--student", default="mobilenet_v2(width_mult=0.25)")
     parser.add_argument("--loss", default="soft", choices=("soft", "dkd", "dist"))
     parser.add_argument("--train-images", type=int)
@@ -101,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/distillation"))
     given, progress = parser.parse_args(arguments), Progress()
     rows = [taught(seed, given, progress) for seed in given.seeds]
-    publish(given, arguments, markdown, seeds=rows)
+    publish(given, arguments, markdown, teacher=teacher_of(given, progress), seeds=rows)
 
 
 if __name__ == "__main__":

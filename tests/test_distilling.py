@@ -5,14 +5,17 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from nassuite import classifying
 from nassuite.cli import main
 from nassuite.distilling import distill
 from nassuite.errors import InputError
 from nassuite.models import load_model, read_description
+from nassuite.progress import Progress
 from nassuite.train_settings import TrainSettings
 from nassuite.training import train_model
+from nassuite.zoo import create_model
 
 SMALL = {"data": "digits", "size": 16, "train_images": 96, "batch_size": 32, "seed": 3, "device": "cpu"}
 STUDENT = "small_networks:plain"
@@ -72,6 +75,24 @@ def test_every_loss_teaches_something_else(compared, teacher, tmp_path, loss, ca
     assert not same(weights(found.student.folder), weights(other.student.folder))
     assert found.student.settings.temperature == 4
     assert found.gain is None
+
+
+def test_a_teacher_by_name_is_that_of_the_folder_whose_weights_it_has(teacher, tmp_path, capsys):
+    flags = {**SMALL, "train_images": 256, "epochs": 1}
+    known = train_model(TrainSettings(model=STUDENT, **{**flags, "epochs": 6}), out=tmp_path / "known").folder
+    by_folder = distill(STUDENT, teacher=known, out=tmp_path / "by folder", **flags)
+    named = {"teacher": STUDENT, "teacher_weights": str(known / "model.safetensors")}
+    by_name = distill(STUDENT, **named, out=tmp_path / "by name", progress=Progress(), **flags)
+    assert same(weights(by_name.student.folder), weights(by_folder.student.folder))
+    assert "the teacher small_networks:plain is right about" in capsys.readouterr().err
+
+
+def test_a_teacher_that_knows_no_more_than_chance_is_refused(tmp_path):
+    fresh = tmp_path / "fresh.safetensors"
+    save_file(create_model("resnet20_cifar", num_classes=10, in_chans=1).state_dict(), fresh)
+    with pytest.raises(InputError, match="as chance would be: are the classes"):
+        distill(STUDENT, teacher="resnet20_cifar", teacher_weights=str(fresh), out=tmp_path / "out", **SMALL)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_best_epoch_is_kept(teacher, tmp_path, monkeypatch):
@@ -143,6 +164,10 @@ def test_refused_in_one_line(compared, teacher, tmp_path, capsys):
         ([STUDENT, "--teacher", str(teacher), "--teacher-weight", "2"], "--teacher-weight 2"),
         ([STUDENT, "--teacher", str(teacher), "--loss", "dkd", "--data", "folder:/nowhere"], "/nowhere"),
         (["mobilenet_v7", "--teacher", str(teacher)], "did you mean"),
+        ([STUDENT, "--teacher", "resnet20_cifar"], "give --teacher-weights"),
+        ([STUDENT, "--teacher", str(teacher), "--teacher-weights", "x.pth"], "has its own"),
+        ([STUDENT, "--teacher", "resnet20_cifar", "--teacher-weights", "/nowhere.pth"], "/nowhere.pth"),
+        ([STUDENT, "--teacher", "espnetv2_seg", "--teacher-weights", "/nowhere.pth"], "takes classifiers"),
         ([student, "--teacher", str(teacher), "--init", student], "has weights already"),
     ]
     for words, message in cases:

@@ -31,7 +31,9 @@ def add(commands: Any) -> None:
         help="network as for nassuite train, or the folder of a training",
     )
     distill.add_argument(
-        "--teacher", metavar="TEACHER", help="folder of a trained model for the same classes"
+        "--teacher",
+        metavar="TEACHER",
+        help="folder of a trained model for the same classes, or a network's name with --teacher-weights",
     )
     add_settings(distill, TrainSettings, leave_out=NOT_HERE)
     distill.add_argument("--compare", action="store_true", help="also train the student without a teacher")
@@ -59,7 +61,9 @@ def _distill(arguments: argparse.Namespace) -> int:
         out = arguments.resume
     else:
         if arguments.student is None or arguments.teacher is None:
-            raise InputError("give a STUDENT and --teacher TEACHER, the folder of a trained model")
+            raise InputError(
+                "give a STUDENT and --teacher TEACHER: the folder of a trained model, or a name with --teacher-weights"
+            )
         TrainSettings(model=arguments.student, **given)  # what is wrong with the flags is said at once
         out = arguments.out or dated_folder("distill", file_name(arguments.student))
     arguments.progress = progress = Progress()

@@ -33,6 +33,8 @@ def test_a_teacher_is_compared_seed_by_seed_and_nothing_is_trained_twice(trained
     found = read_json(tmp_path / "out" / "records.json")["seeds"]
     assert [row["seed"] for row in found] == [0, 1]
     assert found[0] == first[0]
+    record = read_json(tmp_path / "out" / "records.json")
+    assert record["teacher"]["test"] == read_json(trained / "result.json")["test"]
     for row in found:
         students = {name: row["students"][name]["test"]["accuracy"] for name in row["students"]}
         assert row["gain_points"] == pytest.approx(100 * (students["with the teacher"] - students["alone"]))
