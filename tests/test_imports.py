@@ -28,7 +28,7 @@ ORDER = [
     {"latency"},
     {"benchmark", "compress"},
     {"models"},
-    {"model_source"},
+    {"model_source", "named_network"},
     {"search", "costing"},
     {"deploy"},
     {"deploy_card", "report"},
