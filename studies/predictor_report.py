@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from predictor_analysis import FAMILIES, PROBABILITY
+from publishing import rounded
 from scipy.stats import binom
 
 from nassuite.records import SCHEMA_VERSION, write_bytes, write_json, write_text
@@ -22,7 +23,9 @@ CALIBRATION_SECONDS = 600
 
 def write(results: dict[str, Any], facts: dict[str, Any], folder: Path) -> list[Path]:
     """Returns the paths."""
-    write_json(folder / "records.json", {"schema_version": SCHEMA_VERSION, **facts, "results": results})
+    write_json(
+        folder / "records.json", {"schema_version": SCHEMA_VERSION, **facts, "results": rounded(results)}
+    )
     figures: dict[str, Callable[..., None]] = {
         "predicted": _draw_predicted, "samples": _draw_samples, "families": _draw_families, "bound": _draw_bound,
     }  # fmt: skip

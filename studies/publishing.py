@@ -12,6 +12,8 @@ from typing import Any
 
 from nassuite.records import SCHEMA_VERSION, environment, write_json, write_text
 
+DIGITS = 6
+
 
 def publish(
     given: argparse.Namespace,
@@ -32,6 +34,15 @@ def publish(
     write_json(given.out / "records.json", record)
     write_text(given.out / "report.md", markdown(record))
     print(given.out / "report.md")
+
+
+def rounded(value: Any) -> Any:
+    """The same with numbers of ``DIGITS`` digits: what is drawn and read needs no more, and a report stays small."""
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def _plain(value: Any) -> Any:
