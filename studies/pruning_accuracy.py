@@ -7,7 +7,8 @@ alike: the same epochs, distilled from the dense network, the same seed. So is t
 be mistaken for pruning. torch-pruning is given what it does not have, a search over its ratio by measurement. At the
 end all files of a network are measured in the same rounds, and test is read. The speed-up at a loss of
 accuracy is read off the line through a strategy's points, with an interval from drawing test images again.
-Resumable: run it again after an interruption, or with more models.
+Resumable: run it again after an interruption, or with more models; what stands in the report already, made
+with the same settings, is kept there.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ def judged(work: Work) -> dict[str, Any]:
             }
         )  # fmt: skip
     return {
-        "model": work.name, "rows": rows, "failures": failures,
+        "model": work.name, "rows": rows, "failures": failures, "target": Target().describe(),
         "at_loss": {name: gains(rows, correct, work.given.seed, under=name) for name in UNDER},
     }  # fmt: skip
 
@@ -262,6 +263,17 @@ def brought(name: str, folder: Path, given: argparse.Namespace, progress: Progre
     return bring_model(str(dense), train_images=given.train_images, seed=given.seed, progress=progress)
 
 
+def reported(given: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The networks of the report that is there, by name; none where it was made with other settings."""
+    path = given.out / "records.json"
+    if not path.is_file():
+        return {}
+    record = read_json(path)
+    free = ("models", "data", "work", "out")
+    same = all(record["settings"].get(key) == value for key, value in vars(given).items() if key not in free)
+    return {part["model"]: part for part in record["models"]} if same else {}
+
+
 def markdown(record: dict[str, Any]) -> str:
     given = record["settings"]
     lines = [
@@ -276,6 +288,7 @@ def markdown(record: dict[str, Any]) -> str:
     for part in record["models"]:
         lines += [
             f"## {part['model']}", "",
+            f"On {part['target']['cpu']['name']}, onnxruntime {part['target']['runtime_version']}, one thread.", "",
             "| network | asked for | measured speed-up | p50 | MACs | parameters | validation | test | 95 % interval |",
             "|---|---:|---:|---:|---:|---:|---:|---:|---|",
         ]  # fmt: skip
@@ -331,16 +344,19 @@ def main(arguments: Sequence[str] | None = None, *, meter: Meter = measure) -> N
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("runs/pruning-accuracy"))
     parser.add_argument("--out", type=Path, default=Path("reports/pruning_accuracy"))
-    given, progress, parts = parser.parse_args(arguments), Progress(), []
+    given, progress = parser.parse_args(arguments), Progress()
+    parts = reported(given)
     for name in given.models:
+        if name in parts:
+            continue
         folder = given.work / name
         folder.mkdir(parents=True, exist_ok=True)
         kept = folder / "judged.json"
         if not kept.is_file():
             work = Work(name, folder, brought(name, folder, given, progress), given, meter, progress)
             write_json(kept, judged(work))
-        parts.append(read_json(kept))
-    publish(given, arguments, markdown, target=Target().describe(), models=parts)
+        parts[name] = read_json(kept)
+    publish(given, arguments, markdown, models=list(parts.values()))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The studies of pruning on a meter that knows no time."""
 
+import shutil
+
 import numpy as np
 import pruning_accuracy as accuracy
 import pruning_speed as speed
@@ -92,6 +94,12 @@ def test_a_network_is_trained_pruned_three_ways_and_judged(tmp_path, monkeypatch
     # Found again as it was left: nothing is trained twice.
     monkeypatch.setattr(accuracy, "judged", lambda work: pytest.fail("judged again"))
     accuracy.main(arguments, meter=deterministic_meter)
+    # So is what stands in a report, of which the work is gone; not with other settings.
+    shutil.rmtree(tmp_path / "work")
+    accuracy.main(arguments, meter=deterministic_meter)
+    assert (tmp_path / "out" / "report.md").read_text() == report
+    with pytest.raises(pytest.fail.Exception, match="judged again"):
+        accuracy.main([*arguments, "--seed", "1"], meter=deterministic_meter)
 
 
 def test_strategies_keep_to_their_share_of_the_macs(tmp_path, monkeypatch):
