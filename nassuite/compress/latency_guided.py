@@ -6,7 +6,8 @@ measured in the same rounds, and what the cuts of a group win is read off the cu
 greedy one of the knapsack (HALP, Shen et al. 2022, arXiv 2110.10811): whatever loses least importance per
 millisecond is cut next. What groups win together is not the sum of what each wins alone, hence the table
 is measured again in every step. So is what each cut loses: a first-order score ranks the channels of a group, but groups
-among each other only roughly.
+among each other only roughly. Where the machine is noisy, a choice among many measurements is one of the luckiest: what
+cuts win is pulled towards what their costs explain, as far as the present network's own measurements scatter.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,6 +26,7 @@ from nassuite.compress.goal import Judge, Judged
 from nassuite.compress.prune import Proven
 from nassuite.compress.surgery import Group, cut
 from nassuite.compress.widths import cuts_to, losses, lower_widths, widths_below
+from nassuite.latency.cost import cost
 from nassuite.latency.meter import Measurement, normalised_ms
 from nassuite.progress import SILENT, Progress
 
@@ -31,6 +34,9 @@ SHARES = (0.5, 0.75)
 """Of a group's width: what is measured of it. No step cuts a group to less than the first."""
 CHUNK = 7
 """Cuts exported and measured together, beside the present network: one process of the meter."""
+
+LEAST_REPEATS = 3
+"""Measurements of the present network that say how noisy one is."""
 
 LOSS_IMAGES = 256
 LEAST_RISE = 1e-4
@@ -83,6 +89,8 @@ def measure_table(
     chunks = [options[i : i + CHUNK] for i in range(0, len(options), CHUNK)]
     measured: list[list[Measurement]] = []
     shares: list[float] = []
+    costs: list[NDArray[np.float64]] = []
+    whole = _costs(proven.dense, judge)
     rises: dict[tuple[str, int], float] = {}
     present_loss = loss(proven.dense) if loss else 0.0
     found: list[tuple[str, int]] = []
@@ -90,6 +98,7 @@ def measure_table(
         cuts = {(group.root, width): _cut_to(proven, scores, group, width) for group, width in chunk}
         networks = [network for network in cuts.values() if network is not None]
         found += [key for key, network in cuts.items() if network is not None]
+        costs += [1 - _costs(network, judge) / whole for network in networks]
         measured.append(judge.quick_measurements([proven.dense, *networks]))
         if loss:
             rises |= {
@@ -99,14 +108,40 @@ def measure_table(
     flat = normalised_ms([measurement for chunk in measured for measurement in chunk])
     starts = np.cumsum([0, *(len(chunk) for chunk in measured)])[:-1]
     # Of as many measurements as there are chunks: an error in it would be in what every group wins.
-    present_ms = float(np.median([flat[start] for start in starts]))
-    ms = [figure for position, figure in enumerate(flat) if position not in starts]
+    present = [flat[start] for start in starts]
+    present_ms = float(np.median(present))
+    won = np.array([present_ms - ms for position, ms in enumerate(flat) if position not in starts])
+    if len(present) >= LEAST_REPEATS and len(won):
+        won = pulled(won, np.array(costs), noise=float(np.std(present, ddof=1)))
+    ms = [present_ms - milliseconds for milliseconds in won.tolist()]
     values = shares or [figure / present_ms * current.value for figure in ms]
     return Table(
         _curves(proven.groups, dict(zip(found, ms, strict=True)), present_ms),
         _curves(proven.groups, dict(zip(found, values, strict=True)), current.value),
         rises,
     )
+
+
+def _costs(network: nn.Module, judge: Judge) -> NDArray[np.float64]:
+    """(3,): MACs, parameters, and bytes of activations."""
+    counted = cost(network, judge.shape)
+    return np.array([counted.macs, counted.params, counted.activation_bytes], np.float64)
+
+
+def pulled(won: NDArray[np.float64], costs: NDArray[np.float64], *, noise: float) -> NDArray[np.float64]:
+    """Measured gains (n,), pulled towards what the ``costs`` (n, k) that a cut saves explain, with weights of 0 or more.
+
+    What the costs leave unexplained is partly the cut's own (a kernel that is fast at one width) and partly ``noise``, the standard
+    deviation of one measurement. The first part is kept: by empirical Bayes (Efron and Morris 1975), the share of the variance that
+    noise does not account for. So without noise the gains stay as they are, and with nothing but noise they are those of the costs.
+    """
+    from scipy.optimize import nnls
+
+    weights, _ = nnls(costs, won)
+    expected = costs @ weights
+    unexplained = float(np.mean((won - expected) ** 2))
+    own = max(0.0, 1 - noise**2 / unexplained) if unexplained > 0 else 0.0
+    return np.asarray(expected + own * (won - expected))
 
 
 def loss_on(batches: Iterable[tuple[Tensor, Tensor]]) -> Callable[[nn.Module], float]:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -15,6 +16,7 @@ from nassuite.compress.latency_guided import (
     as_measured,
     choose_widths,
     loss_on,
+    pulled,
     read,
     rising,
     widest_within,
@@ -149,3 +151,32 @@ def test_netadapt_takes_the_widest_that_has_the_reduction():
     assert [(c.root, c.width) for c in candidates(groups, found, 8, aim=9.5)] == [("a", 56), ("b", 48)]
     # No group alone has it: each goes as far as it was measured.
     assert [(c.root, c.width) for c in candidates(groups, found, 8, aim=2.0)] == [("a", 32), ("b", 32)]
+
+
+@given(seed=st.integers(0, 10**6), noise=st.floats(0, 0.2))
+def test_gains_are_pulled_towards_what_costs_explain_and_never_past_it(seed, noise):
+    rng = np.random.default_rng(seed)
+    costs = rng.uniform(0, 0.3, (20, 3))
+    won = costs @ [0.2, 0.7, 0.0] + rng.normal(0, 0.03, 20)
+    quiet, fitted = pulled(won, costs, noise=0.0), pulled(won, costs, noise=10.0)
+    assert np.allclose(quiet, won)
+    found = pulled(won, costs, noise=noise)
+    assert (np.abs(found - fitted) <= np.abs(won - fitted) + 1e-12).all()
+    assert ((found - fitted) * (won - fitted) >= -1e-12).all()
+
+
+def test_pulled_gains_are_nearer_to_the_truth_on_a_noisy_machine_whatever_a_cut_has_of_its_own():
+    rng = np.random.default_rng(0)
+    for own in (0.0, 0.01, 0.05):
+        measured, mended = [], []
+        for _ in range(50):
+            costs = rng.uniform(0, 0.1, (50, 3))
+            truth = costs @ [0.3, 0.6, 0.1] + rng.normal(0, own, 50)
+            won = truth + rng.normal(0, 0.04, 50)
+            measured.append(np.mean((won - truth) ** 2))
+            mended.append(np.mean((pulled(won, costs, noise=0.04) - truth) ** 2))
+        assert np.mean(mended) < (0.2 if own == 0 else 1.0) * np.mean(measured)
+
+
+def test_equal_costs_and_no_gain_at_all_stay_as_they_are():
+    assert np.array_equal(pulled(np.zeros(4), np.ones((4, 3)), noise=0.1), np.zeros(4))
