@@ -41,7 +41,7 @@ from nassuite.progress import Progress
 from nassuite.prune_settings import PruneSettings
 from nassuite.pruning import prune_model
 from nassuite.pruning_source import Brought, bring_model
-from nassuite.records import read_json, write_json
+from nassuite.records import environment, read_json, write_json
 from nassuite.report.words import count, milliseconds, percent
 from nassuite.train.distill import SoftLabels, train_network
 from nassuite.train.loop import TrainConfig
@@ -199,6 +199,7 @@ def judged(work: Work) -> dict[str, Any]:
         )  # fmt: skip
     return {
         "model": work.name, "rows": rows, "failures": failures, "target": Target().describe(),
+        "commit": environment().get("commit"),
         "at_loss": {name: gains(rows, correct, work.given.seed, under=name) for name in UNDER},
     }  # fmt: skip
 
@@ -288,7 +289,7 @@ def markdown(record: dict[str, Any]) -> str:
     for part in record["models"]:
         lines += [
             f"## {part['model']}", "",
-            f"On {part['target']['cpu']['name']}, onnxruntime {part['target']['runtime_version']}, one thread.", "",
+            f"On {part['target']['cpu']['name']}, onnxruntime {part['target']['runtime_version']}, one thread; nassuite at commit {part['commit']}.", "",
             "| network | asked for | measured speed-up | p50 | MACs | parameters | validation | test | 95 % interval |",
             "|---|---:|---:|---:|---:|---:|---:|---:|---|",
         ]  # fmt: skip
@@ -308,8 +309,7 @@ def markdown(record: dict[str, Any]) -> str:
             ]  # fmt: skip
             lines += [_at_loss(part, strategy, at, at_loss[OURS]) for strategy, at in at_loss.items()]
         lines.append("")
-    lines += ["## How to repeat it", "", "```sh", record["command"], "```", ""]
-    lines.append(f"- nassuite at commit {record['environment'].get('commit')}")
+    lines += ["## How to repeat it", "", "```sh", record["command"], "```"]
     return "\n".join(lines) + "\n"
 
 
