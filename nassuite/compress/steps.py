@@ -17,7 +17,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from nassuite.compress.goal import Judge, Judged
-from nassuite.compress.latency_guided import as_measured, choose_widths, loss_on, measure_table
+from nassuite.compress.latency_guided import Table, as_measured, choose_widths, loss_on, measure_table
 from nassuite.compress.netadapt import Candidate, best_candidate, candidates
 from nassuite.compress.prune import (
     Proven,
@@ -37,8 +37,12 @@ Strategy = Literal["uniform", "global", "latency", "netadapt"]
 Remember = Callable[[str, Callable[[], Any]], Any]
 """(name, make) to what was made under that name before, or else to what ``make`` gives; JSON values."""
 
-OVERSHOOT = 0.02
-"""Of the goal: by how much a step past the planned ones may aim lower, lest there be many that win next to nothing."""
+OVERSHOOT = 0.03
+"""Of a step's aim: a choice of widths that comes this near under it is taken."""
+LEAST_MORE = 1.1
+"""By how much more the table is asked for, at least, where a choice was not enough."""
+TRIES = 4
+"""Choices of widths that are measured in a step, at most; the table, which takes longer, is measured once."""
 GRID = tuple(n / 20 for n in range(1, 20))
 
 
@@ -239,11 +243,6 @@ def _aim(plan: Plan, judge: Judge, number: int, start: float) -> float:
     return start * (judge.goal.aim / start) ** share
 
 
-def lower_aim(aim: float, value: float) -> float:
-    """Of a step past the planned ones: groups won less together than each alone, by as much as is missing, and will again."""
-    return aim - min(value - aim, OVERSHOOT * aim)
-
-
 def _smallest_ratio(proven: Proven, plan: Plan, judge: Judge, number: int, *, start: float) -> Step:
     """The least pruned candidate of the grid that meets the step's aim, by bisection."""
     last = number + 1 >= plan.steps
@@ -281,31 +280,92 @@ def _by_table(proven: Proven, plan: Plan, judge: Judge, number: int, *, start: f
         proven, scores, align, judge,
         current=current, loss=None if images is None else loss_on(images), progress=plan.progress,
     )  # fmt: skip
-    if plan.strategy == "latency":
-        aim = min(_aim(plan, judge, number, start), value)
-        if number >= plan.steps:
-            aim = lower_aim(aim, value)
-        worth = as_measured(proven.groups, scores, table)
-        widths = choose_widths(proven.groups, worth, table, align, aim=aim)
+    find = _by_latency if plan.strategy == "latency" else _by_netadapt
+    step = find(proven, plan, table, scores, judge=judge, number=number, start=start, value=value)
+    if step is None:
+        raise InputError(f"no pruning reaches {judge.goal}: what is left cannot be cut any further")
+    return step
+
+
+def _by_latency(
+    proven: Proven, plan: Plan, table: Table, scores: Mapping[str, Tensor],
+    *, judge: Judge, number: int, start: float, value: float,
+) -> Step | None:  # fmt: skip
+    align, last = plan.config.align, number + 1 >= plan.steps
+    aim = min(_aim(plan, judge, number, start), value)
+    worth = as_measured(proven.groups, scores, table)
+    tried: list[dict[str, int]] = []
+
+    def chosen(expected: float) -> Step | None:
+        widths = choose_widths(proven.groups, worth, table, align, aim=expected)
+        if widths in tried:
+            return None
+        tried.append(widths)
         config = with_share_removed(plan.config, proven.groups, widths)
         network, record = prune_to(proven, config, scores, widths)
-    else:
-        reduction = (start - judge.goal.aim) / plan.steps
-        aim = max(value - reduction, judge.goal.aim)
-        choices = candidates(proven.groups, table, align, aim=aim)
+        return _judged(network, record, judge)
 
-        def tuned_accuracy(choice: Candidate, tried: nn.Module) -> float:
-            def make() -> float:
-                plan.short_tune(tried, number)
-                return plan.accuracy(tried)
+    return nearest_under(chosen, lambda step: step.met if last else step.value <= aim, aim, value)
 
-            return plan.remember(f"step {number}: {choice.root} to {choice.width}", make)
 
-        _, record = best_candidate(
-            proven, plan.config, scores, choices, tuned_accuracy=tuned_accuracy, progress=plan.progress
-        )
-        network = replay(proven.dense, record)
+def _by_netadapt(
+    proven: Proven, plan: Plan, table: Table, scores: Mapping[str, Tensor],
+    *, judge: Judge, number: int, start: float, value: float,
+) -> Step | None:  # fmt: skip
+    reduction = (start - judge.goal.aim) / plan.steps
+    aim = max(value - reduction, judge.goal.aim)
+    choices = candidates(proven.groups, table, plan.config.align, aim=aim)
+
+    def tuned_accuracy(choice: Candidate, tried: nn.Module) -> float:
+        def make() -> float:
+            plan.short_tune(tried, number)
+            return plan.accuracy(tried)
+
+        return plan.remember(f"step {number}: {choice.root} to {choice.width}", make)
+
+    _, record = best_candidate(
+        proven, plan.config, scores, choices, tuned_accuracy=tuned_accuracy, progress=plan.progress
+    )
+    return _judged(replay(proven.dense, record), record, judge)
+
+
+def _judged(network: nn.Module, record: PruneRecord, judge: Judge) -> Step | None:
+    """The step that ``record`` is of; None where it cuts nothing."""
     if not record.history:
-        raise InputError(f"no pruning reaches {judge.goal}: what is left cannot be cut any further")
+        return None
     judged = judge(network)
     return Step(record, judged.value, judged.met, judged.said)
+
+
+def nearest_under(
+    chosen: Callable[[float], Step | None], enough: Callable[[Step], bool], aim: float, present: float
+) -> Step | None:
+    """Of some choices the one that is ``enough`` and comes nearest to ``aim``, without such a one the nearest.
+
+    ``chosen`` makes and measures the step of which the table expects a value; None where that is nothing new. What groups win
+    together is neither the sum of what each wins alone nor free of noise: so the table is asked for more or less,
+    by as much as it was wrong, within what has been tried and at most for twice as much at once.
+    """
+    expected, low, high = aim, -math.inf, present
+    found: Step | None = None
+    for _ in range(TRIES):
+        step = chosen(expected)
+        if step is None:
+            break
+        if found is None or _rank(step, enough, aim) < _rank(found, enough, aim):
+            found = step
+        won, promised = present - step.value, present - expected
+        missing = (present - aim) / won if won > 0 else math.inf
+        if not enough(step):
+            high, factor = expected, min(max(missing, LEAST_MORE), 2.0)
+        elif step.value < (1 - OVERSHOOT) * aim:
+            low, factor = expected, missing
+        else:
+            break
+        better = present - factor * promised
+        expected = better if low < better < high else (max(low, 0.0) + high) / 2
+    return found
+
+
+def _rank(step: Step, enough: Callable[[Step], bool], aim: float) -> tuple[bool, float]:
+    return not enough(step), abs(step.value - aim)
