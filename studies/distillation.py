@@ -96,7 +96,7 @@ def markdown(record: dict[str, Any]) -> str:
     mean = statistics.mean(gains)
     lines += [
         "",
-        f"**Mean gain {mean:+.2f} points** ({min(gains):+.2f} to {max(gains):+.2f} over {len(gains)} seeds); "
+        f"**Mean gain {mean:+.2f} points** ({min(gains):+.2f} to {max(gains):+.2f} over {len(gains)} seed{'s' * (len(gains) > 1)}); "
         f"the aim of {AIM:g} is {'met' if mean >= AIM else '**not met**'}.",
         "", "```sh", record["command"], "```", "",
         f"- {record['finished']}, nassuite at commit {record['environment'].get('commit')}",
