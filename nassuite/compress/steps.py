@@ -340,7 +340,7 @@ def _judged(network: nn.Module, record: PruneRecord, judge: Judge) -> Step | Non
 def nearest_under(
     chosen: Callable[[float], Step | None], enough: Callable[[Step], bool], aim: float, present: float
 ) -> Step | None:
-    """Of some choices the one that is ``enough`` and comes nearest to ``aim``, without such a one the nearest.
+    """Of some choices the slowest that is ``enough``, without such a one the fastest.
 
     ``chosen`` makes and measures the step of which the table expects a value; None where that is nothing new. What groups win
     together is neither the sum of what each wins alone nor free of noise: so the table is asked for more or less,
@@ -352,7 +352,7 @@ def nearest_under(
         step = chosen(expected)
         if step is None:
             break
-        if found is None or _rank(step, enough, aim) < _rank(found, enough, aim):
+        if found is None or _rank(step, enough) < _rank(found, enough):
             found = step
         won, promised = present - step.value, present - expected
         missing = (present - aim) / won if won > 0 else math.inf
@@ -367,5 +367,6 @@ def nearest_under(
     return found
 
 
-def _rank(step: Step, enough: Callable[[Step], bool], aim: float) -> tuple[bool, float]:
-    return not enough(step), abs(step.value - aim)
+def _rank(step: Step, enough: Callable[[Step], bool]) -> tuple[bool, float]:
+    """Lower is better: of those that are enough the one that cuts least, of the others the one nearest to it."""
+    return (False, -step.value) if enough(step) else (True, step.value)
