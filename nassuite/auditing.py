@@ -26,6 +26,7 @@ from nassuite.errors import InputError
 from nassuite.flow import Flow, prepare
 from nassuite.latency.cost import cost
 from nassuite.latency.footprint import predicted
+from nassuite.latency.meter import Meter, measure
 from nassuite.metrics import score
 from nassuite.nn.network import build
 from nassuite.progress import SILENT, Progress
@@ -38,7 +39,7 @@ from nassuite.search.ranking import Correlation, Ranking, rank
 from nassuite.settings import from_table, to_table
 from nassuite.space import Space
 from nassuite.spec import Arch
-from nassuite.stages import accuracy_of
+from nassuite.stages import accuracy_of, calibrate
 from nassuite.train.distill import train_network
 from nassuite.train.loop import TrainConfig
 from nassuite.train.proxy import synflow
@@ -60,9 +61,16 @@ class Training:
 
 
 def audit(
-    root: Path, settings: AuditSettings | None = None, *, progress: Progress = SILENT
+    root: Path,
+    settings: AuditSettings | None = None,
+    *,
+    meter: Meter = measure,
+    progress: Progress = SILENT,
 ) -> e.RankingFacts:
     """Audits the run in ``root``, or goes on with an audit that was begun there. Validation images only.
+
+    A run of ``nassuite train-supernet``, which knows no latencies yet, is calibrated first, as its search would be.
+    ``meter`` stands in for the measurement in tests.
 
     Raises InputError where the run has no trained supernet, and for other settings than the audit began with.
     """
@@ -75,7 +83,9 @@ def audit(
     with run.locked():
         begun = root / "audit" / "audit.toml"
         settings = _settled(begun, settings)
-        flow = prepare(run, run_settings, progress=progress)
+        flow = prepare(run, run_settings, progress=progress, meter=meter)
+        with run.stage("latency"):
+            calibrate(flow)
         flow = dataclasses.replace(flow, data=_subset(flow, settings))
         archs = archs_of(flow, settings)
         begun.parent.mkdir(exist_ok=True)

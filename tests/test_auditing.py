@@ -5,15 +5,19 @@ import json
 import shutil
 
 import pytest
-from tiny_runs import lines
+from deterministic_meter import deterministic_meter
+from tiny_runs import LOOSE_MS, lines, settings
 
 from nassuite import auditing
 from nassuite.audit_settings import AuditSettings
 from nassuite.auditing import audit, draw_archs, family
 from nassuite.cli import main
 from nassuite.errors import InputError
+from nassuite.progress import SILENT
 from nassuite.report import read_report
+from nassuite.run_directory import RunDirectory
 from nassuite.space_file import load_space
+from nassuite.supernet_training import train_supernet_of_run
 
 SETTINGS = AuditSettings(architectures=8, epochs=1, batch_size=32, seed=1)
 
@@ -89,6 +93,15 @@ def test_one_that_was_stopped_goes_on(run, monkeypatch):
     assert audit(run) == whole
     assert len(asked) == 2
     assert all(seed == 1 for _, seed in asked)
+
+
+def test_a_supernet_that_was_trained_alone_is_calibrated_first(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tiny_run.folder)
+    alone = tmp_path / "alone"
+    train_supernet_of_run(settings(tiny_run.folder, LOOSE_MS, epochs=1), out=alone, progress=SILENT)
+    facts = audit(alone, SETTINGS, meter=deterministic_meter)
+    assert RunDirectory(alone).stages_done() == {"supernet", "latency"}
+    assert audit(alone) == facts
 
 
 def test_what_is_refused(run, capsys):
