@@ -133,10 +133,8 @@ def _network(settings: TrainSettings, data: Data, progress: Progress) -> Normali
         zero_last_batch_norms(network)
     model = Normalised(network, data.mean, data.std)
     if settings.init:
-        init = Path(settings.init)
-        source = init / "model.safetensors" if init.is_dir() else init
-        for line in load_weights(network, source, other_classes=True, verbose=progress.verbose):
-            progress.say(f"--init {init}: {line}")
+        for line in load_weights(network, settings.init, other_classes=True, verbose=progress.verbose):
+            progress.say(f"--init {settings.init}: {line}")
     return model
 
 

@@ -23,7 +23,7 @@ from nassuite.progress import SILENT, Progress
 from nassuite.settings import check_seed
 from nassuite.zoo.catalogue import NETWORKS
 from nassuite.zoo.create import because_of_size, check_size, for_images, parse_model
-from nassuite.zoo.weights import load_weights
+from nassuite.zoo.weights import load_weights, normalisation_of
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 OTHER_CLASSES = 1000
@@ -64,8 +64,9 @@ def open_model(
     """The network that ``model`` means: a name as for ``make_network``, the folder of a training, or a module.
 
     ``size`` is the images' side in pixels; without it that of the training or of the paper. A name has the form
-    in which nassuite train has it for images of the ``size`` that is given, and fresh weights unless ``weights`` is a file; its images are normalised by ``mean`` and ``std`` per channel,
-    ImageNet's for colour images. A module is taken as it is, behind a normalisation only where ``mean`` is
+    in which nassuite train has it for images of the ``size`` that is given, and fresh weights unless ``weights`` is a file
+    or the folder of a training; its images are normalised by ``mean`` and ``std`` per channel, else as the file says,
+    else by ImageNet's for colour images. A module is taken as it is, behind a normalisation only where ``mean`` is
     given. ``classes`` and ``channels`` are for networks made here. Raises InputError for what does not fit.
     """
     check_seed(seed)
@@ -86,7 +87,11 @@ def open_model(
         given = str(model)
         name = for_images(given, size) if size else given
         network, shape = _by_name(name, size, classes, channels, seed)
-        where = _loaded(network, weights, progress) if weights is not None else f"fresh, seed {seed}"
+        where = f"fresh, seed {seed}"
+        if weights is not None:
+            where = _loaded(network, weights, progress)
+            if mean is None and std is None and (saved := normalisation_of(weights, shape[0])):
+                mean, std = saved
         source = Source(
             name, _normalised(network, shape[0], mean, std, standard=True).eval(), shape, (), where
         )
@@ -145,11 +150,9 @@ def _by_name(
 
 
 def _loaded(network: nn.Module, weights: str | Path, progress: Progress) -> str:
-    path = Path(weights)
-    path = path / "model.safetensors" if path.is_dir() else path
-    for line in load_weights(network, path, verbose=progress.verbose):
-        progress.say(f"--weights {path}: {line}")
-    return f"from {path.name}"
+    for line in load_weights(network, weights, verbose=progress.verbose):
+        progress.say(f"--weights {weights}: {line}")
+    return f"from {Path(weights).name}"
 
 
 def _normalised(

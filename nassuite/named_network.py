@@ -7,7 +7,7 @@ from nassuite.models import Description, check_classifier, make_network, of_rand
 from nassuite.nn.network import Normalised
 from nassuite.progress import Progress
 from nassuite.zoo.create import because_of_size, check_size, for_images
-from nassuite.zoo.weights import load_weights, read_weights
+from nassuite.zoo.weights import load_weights, normalisation_of
 
 
 def named_network(
@@ -36,7 +36,7 @@ def named_network(
     else:
         for line in load_weights(network, weights, verbose=progress.verbose):
             progress.say(f"{flag} {weights}: {line}")
-        mean, std = _normalisation(weights, data)
+        mean, std = normalisation_of(weights, data.in_chans) or (mean, std)
     wrapped = Normalised(network, mean, std).eval()
     check_classifier(wrapped, (data.in_chans, data.size, data.size), name, classes=len(data.labels))
     trained_on = {"name": data.name, "seed": seed}
@@ -44,12 +44,3 @@ def named_network(
         name, len(data.labels), data.in_chans, data.size, mean, std, data.labels, trained_on=trained_on
     )
     return wrapped, description
-
-
-def _normalisation(weights: str, data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """That which the file has, as ours do, else that of the images."""
-    found = read_weights(weights)
-    mean, std = found.get("normalise.mean"), found.get("normalise.std")
-    if mean is None or std is None or mean.numel() != data.in_chans:
-        return data.mean, data.std
-    return tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())

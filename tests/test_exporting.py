@@ -101,32 +101,23 @@ def test_a_training_is_exported_as_it_was_trained(training, tmp_path):
     assert card["preprocess"]["size"] == 24
 
 
-def test_weights_of_a_file_are_those_of_the_exported_file(training, tmp_path):
+@pytest.mark.parametrize("given", ["model.safetensors", ""])
+def test_weights_of_a_file_are_those_of_the_exported_file_with_its_normalisation(training, tmp_path, given):
     folder, model = training
     out = tmp_path / "out"
-    words = [
-        "export",
-        LARGE,
-        "--size",
-        "24",
-        "--classes",
-        "4",
-        "--channels",
-        "1",
-        "--mean",
-        "0.4",
-        "--std",
-        "0.3",
-    ]
     (tmp_path / "names.txt").write_text("w\nx\ny\nz\n")
-    words += ["--weights", str(folder / "model.safetensors"), "--labels", str(tmp_path / "names.txt")]
+    words = ["export", LARGE, "--size", "24", "--classes", "4", "--channels", "1"]
+    words += ["--weights", str(folder / given), "--labels", str(tmp_path / "names.txt")]
     assert main([*words, "--out", str(out)]) == 0
     images = torch.rand(2, 1, 24, 24)
     with torch.no_grad():
-        np.testing.assert_allclose(
-            run_onnx(out / "model.onnx", images.numpy()), model(images).numpy(), atol=1e-4
-        )
+        expected = model(images).numpy()
+    np.testing.assert_allclose(run_onnx(out / "model.onnx", images.numpy()), expected, atol=1e-4)
     assert card_of(out)["labels"] == ["w", "x", "y", "z"]
+    other = tmp_path / "other"
+    assert main([*words, "--mean", "0", "--std", "1", "--out", str(other)]) == 0
+    normalised = ((images - 0.4) / 0.3).numpy()
+    np.testing.assert_allclose(run_onnx(other / "model.onnx", normalised), expected, atol=1e-4)
 
 
 def test_small_images_get_the_form_that_training_gives_them(tmp_path, capsys):

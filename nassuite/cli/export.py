@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
     for name in ("mean", "std"):
         export.add_argument(
             f"--{name}", type=float, nargs="+", metavar="X",
-            help=f"{name} of the images that its weights expect, per channel (default: ImageNet's)",
+            help=f"{name} of the images that its weights expect, per channel (default: what the file of --weights says, else ImageNet's)",
         )  # fmt: skip
     export.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one a line")
     export.add_argument("--seed", type=int, default=0, help="seed of fresh weights")

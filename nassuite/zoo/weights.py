@@ -41,9 +41,10 @@ class Match:
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a safetensors or PyTorch file by name, in the file's order, without wrappers.
 
-    Nothing is unpickled but tensors and plain containers. Raises InputError for anything else.
+    Of the folder of a training they are its model's. Nothing is unpickled but tensors and plain containers. Raises
+    InputError for anything else.
     """
-    path = Path(path)
+    path = _file(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     found = _safetensors(path) if path.suffix == ".safetensors" else _unpickled(path)
@@ -60,6 +61,18 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if all(re.match(prefix + r"model\.", name) for name in names):
         prefix += r"model\."
     return {re.sub(f"^{prefix}", "", name): found[name] for name in names}
+
+
+def normalisation_of(path: str | Path, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation by channel of the images that the weights were trained on; None where the file has none.
+
+    Ours have them. Raises InputError as ``read_weights`` does.
+    """
+    found = read_weights(path)
+    mean, std = found.get("normalise.mean"), found.get("normalise.std")
+    if mean is None or std is None or not mean.numel() == std.numel() == channels:
+        return None
+    return tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())
 
 
 def load_weights(
@@ -82,7 +95,7 @@ def load_weights(
 
 def match_weights(network: nn.Module, path: str | Path, *, other_classes: bool = False) -> Match:
     """What ``load_weights`` would load, without loading it."""
-    path = Path(path)
+    path = _file(path)
     found = {name: tensor for name, tensor in read_weights(path).items() if not name.endswith(NOT_WEIGHTS)}
     wanted = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(NOT_WEIGHTS)}
     own = {name: name.removeprefix("network.") for name in found}
@@ -106,6 +119,10 @@ def match_weights(network: nn.Module, path: str | Path, *, other_classes: bool =
             f"the first is {unused[0]}"
         )
     return match
+
+
+def _file(path: str | Path) -> Path:
+    return Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
 
 
 def _safetensors(path: Path) -> Any:
