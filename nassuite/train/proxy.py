@@ -28,5 +28,7 @@ def synflow(network: nn.Module, shape: tuple[int, int, int]) -> float:
     output = copied(torch.ones(1, *shape, dtype=torch.float64)).sum()
     weights = [p for p in copied.parameters() if p.dim() > 1]
     gradients = torch.autograd.grad(output, weights, allow_unused=True)
-    total = sum(float((w * g).sum()) for w, g in zip(weights, gradients, strict=True) if g is not None)
+    total = sum(
+        float((w.detach() * g).sum()) for w, g in zip(weights, gradients, strict=True) if g is not None
+    )
     return math.log(max(total, 1e-300))
