@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -95,8 +96,13 @@ def _prunable(dense: nn.Module, proven: Proven) -> dict[str, int]:
 
 
 def _kind(reason: str) -> str:
-    """A reason without its figures, so that equal ones count together."""
-    return reason.partition(" finds a relative")[0]
+    """A reason without its figures and places, so that equal ones count together."""
+    stopped = re.match(r"not exact: with this cut \S* ?\((\w+)\) does not run", reason)
+    return (
+        f"not exact: with the cut {stopped[1]} does not run"
+        if stopped
+        else reason.partition(" finds a relative")[0]
+    )
 
 
 class _Main(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from nassuite.compress.importance import group_scores, saliencies, taylor_scores
 from nassuite.compress.surgery import Cut, Group, cut, find_groups
 from nassuite.compress.verify import TOLERANCE, gate, mask_difference, scrambled
 from nassuite.compress.widths import PruneConfig, cuts_to, least, lower_widths, widths_at, widths_below
-from nassuite.errors import InputError
+from nassuite.errors import InputError, typed_line
 
 
 @dataclass(frozen=True)
@@ -283,7 +284,22 @@ def _reason_against(template: nn.Module, history: Sequence[Cut], images: Tensor)
         pruned, kept = cut(template, history, images)
         difference = mask_difference(template, pruned, kept, images)
     except Exception as error:  # surgery or forward pass: torch-pruning took the wrong channels
-        return f"not exact: {type(error).__name__}: {error}"
+        return f"not exact: {_stopped(error)}{typed_line(error)}"
     if difference <= TOLERANCE:
         return ""
     return f"not exact: the mask gate finds a relative difference of {difference:.2g}"
+
+
+def _stopped(error: Exception) -> str:
+    """In which part of a network, as words that ``error`` follows; empty where none was running.
+
+    The innermost that is not torch's own says more than a convolution in it.
+    """
+    running = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [module for module in running if isinstance(module, nn.Module)]
+    if not modules:
+        return ""
+    names = {module: name for name, module in modules[0].named_modules()}
+    own = [module for module in modules if not type(module).__module__.startswith("torch.")]
+    part = (own[1:] or modules)[-1]
+    return f"with this cut {names.get(part, '')} ({type(part).__name__}) does not run: "

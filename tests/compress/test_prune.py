@@ -350,6 +350,27 @@ class Around(nn.Module):
         return self.last(self.middle(self.stem(x)).mean((2, 3)))
 
 
+class FixedWidth(nn.Module):
+    """A reshape that has the width of its channels written into it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(16, 32, 3, padding=1)
+
+    def forward(self, x):
+        x = self.first(x)
+        return x.view(len(x), 32, *x.shape[2:]).relu()
+
+
+def test_a_reason_names_the_part_that_does_not_run():
+    torch.manual_seed(0)
+    _, record = prune(Around(FixedWidth()), PruneConfig(0.5), example=example())
+    reasons = {layer.layer: layer.reason for layer in record.kept}
+    assert reasons["middle.first"].startswith(
+        "not exact: with this cut middle (FixedWidth) does not run: RuntimeError: shape '[8, 32, "
+    )
+
+
 @pytest.mark.parametrize(
     ("middle", "left_alone", "free"),
     [
