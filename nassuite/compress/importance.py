@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nassuite.compress.shortcuts import ChannelSelection
+from nassuite.compress.selections import ChannelSelection
 from nassuite.compress.surgery import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, Group, Member
 from nassuite.errors import InputError
 

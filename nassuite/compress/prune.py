@@ -170,7 +170,7 @@ def prune_to(
     for group in proven.groups:
         if group.root not in cuts:
             left[group.root] = (group.width, reasons.get(group.root, "nothing of it had to go"))
-    pruned, kept = cut(dense, history, images)
+    pruned, kept, history = cut(dense, history, images)
     difference = gate(dense, pruned, kept, images)
     record = PruneRecord(
         input_shape=tuple(images.shape[1:]),  # type: ignore[arg-type]
@@ -281,7 +281,7 @@ def _exact_cuts(
 def _reason_against(template: nn.Module, history: Sequence[Cut], images: Tensor) -> str:
     """Why these cuts are not exact together; empty if they are."""
     try:
-        pruned, kept = cut(template, history, images)
+        pruned, kept, _ = cut(template, history, images)
         difference = mask_difference(template, pruned, kept, images)
     except Exception as error:  # surgery or forward pass: torch-pruning took the wrong channels
         return f"not exact: {_stopped(error)}{typed_line(error)}"

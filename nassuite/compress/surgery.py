@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,12 @@ from torch_pruning.dependency import index_mapping
 from torch_pruning.dependency.group import Group as TracedGroup
 
 from nassuite.blocks.shuffle import ChannelShuffle
-from nassuite.compress.shortcuts import ChannelSelection, restore_whole_shortcuts, with_selections
+from nassuite.compress.selections import (
+    ChannelSelection,
+    StreamSelection,
+    with_selections,
+    without_selections,
+)
 from nassuite.compress.shuffles import GroupedConvPruner, ShufflePruner, map_shuffles, tied
 from nassuite.compress.units import Units, even_units, units_behind_shuffles
 
@@ -51,7 +56,8 @@ class Group:
     """Channels of different layers that can only be removed together, named by their root layer.
 
     Of the root's ``width`` channels any of the ``units`` may go, all channels of a unit together: one of each group of a
-    grouped convolution, and what a shuffle ties to it. A channel in none of them never goes.
+    grouped convolution, and what a shuffle ties to it. A channel in none of them never goes. One that ``follows`` goes
+    with what a split or a shuffle takes its channels from.
     """
 
     root: str
@@ -59,6 +65,7 @@ class Group:
     units: Units
     members: tuple[Member, ...]
     reaches_output: bool
+    follows: bool = False
 
     @property
     def unit(self) -> int:
@@ -192,9 +199,19 @@ def find_groups(model: nn.Module, example: Tensor) -> tuple[list[Group], dict[st
         except Exception as error:  # whatever torch-pruning stumbles over, this layer is not for it
             failed[name] = f"torch-pruning cannot trace it: {type(error).__name__}: {error}"
             continue
-        groups.append(group)
+        if not group.follows:
+            groups.append(group)
+        elif makers := [
+            m for m in group.members if m.side == "out" and _makes_channels(model.get_submodule(m.module))
+        ]:
+            failed |= {member.module: "added to channels that a shuffle deals out" for member in makers}
         seen.update(member.module for member in group.members if member.side == "out")
     return groups, failed
+
+
+def _makes_channels(layer: nn.Module) -> bool:
+    """Whether its outputs are computed from other channels, not taken over one by one."""
+    return _has_channels(layer) and not isinstance(layer, ChannelSelection) and not is_depthwise(layer)
 
 
 def _has_channels(layer: nn.Module) -> bool:
@@ -209,12 +226,15 @@ def _read_group(graph: tp.DependencyGraph, layer: nn.Module, names: dict[nn.Modu
     members: list[Member] = []
     divided: list[_Divided] = []
     shuffles: list[list[list[int]]] = []
-    reaches_output = False
+    reaches_output = follows = False
     for item in traced:
         target, module = item.dep.target, item.dep.target.module
         is_out = graph.is_out_channel_pruning_fn(item.dep.handler)
         reaches_output |= is_out and (not target.outputs or isinstance(module, tp.ops._OutputOp))
         if module not in names:
+            continue
+        if isinstance(module, StreamSelection):
+            follows |= is_out
             continue
         if isinstance(module, ChannelShuffle):
             root_of = dict(zip(item.idxs, item.root_idxs, strict=True))
@@ -229,7 +249,7 @@ def _read_group(graph: tp.DependencyGraph, layer: nn.Module, names: dict[nn.Modu
         elif isinstance(module, nn.GroupNorm):
             divided.append(_Divided(module.num_groups, module.num_channels, member))
     units = _units(width, [layer for layer in divided if layer.parts > 1], shuffles)
-    return Group(names[layer], width, units, tuple(members), reaches_output)
+    return Group(names[layer], width, units, tuple(members), reaches_output, follows)
 
 
 @dataclass(frozen=True)
@@ -265,10 +285,13 @@ def is_depthwise(layer: nn.Module) -> bool:
 
 
 @_uncounted_reshapes_forgiven()
-def cut(model: nn.Module, history: Sequence[Cut], example: Tensor) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The pruned copy of ``model``, and for each of its tensors the flat positions in the dense one's.
+def cut(
+    model: nn.Module, history: Sequence[Cut], example: Tensor
+) -> tuple[nn.Module, dict[str, Tensor], list[Cut]]:
+    """The pruned copy of ``model``, for each of its tensors the flat positions in the dense one's, and the complete history.
 
-    ``example`` (1 or more, C, H, W) is only traced. Raises what torch-pruning raises.
+    That also has the cuts that follow from others (``_follow``). ``example`` (1 or more, C, H, W) is only traced. Raises
+    what torch-pruning raises.
     """
     pruned = with_selections(model)
     training = {name: module.training for name, module in pruned.named_modules()}
@@ -279,6 +302,7 @@ def cut(model: nn.Module, history: Sequence[Cut], example: Tensor) -> tuple[nn.M
         positions = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device)
         tensor.data = positions.view(tensor.shape)
     graph.load_pruning_history([[name, is_out, list(channels)] for name, is_out, channels in history])
+    followed = _follow(graph, pruned, {name: values for name, (values, _) in dense.items()})
     kept = {}
     for name, tensor in _tensors(pruned).items():
         kept[name] = tensor.detach().long()
@@ -287,8 +311,38 @@ def cut(model: nn.Module, history: Sequence[Cut], example: Tensor) -> tuple[nn.M
         tensor.requires_grad_(trained)
     for name, module in pruned.named_modules():
         module.training = training[name]
-    restore_whole_shortcuts(pruned)
-    return pruned, kept
+    without_selections(pruned)
+    return pruned, kept, [*history, *followed]
+
+
+def _follow(graph: tp.DependencyGraph, pruned: nn.Module, dense: Mapping[str, Tensor]) -> list[Cut]:
+    """Cuts the outputs of splits and shuffles whose inputs went, and so on behind them; ``pruned`` holds positions in ``dense``.
+
+    Raises ValueError where a split would have no channel left.
+    """
+    found: list[Cut] = []
+    streams = [(name, part) for name, part in pruned.named_modules() if isinstance(part, StreamSelection)]
+    progress = True
+    while progress:
+        progress = False
+        for name, part in streams:
+            weight = dense[f"{name}.weight"].flatten()[part.weight.detach().long()]
+            lost = (weight == 0).flatten(1).all(1).nonzero().flatten().tolist()
+            if not lost:
+                continue
+            if len(lost) == len(weight):
+                raise ValueError("a split of the channels would have none left on one side")
+            pruner = graph.get_pruner_of_module(part)
+            group = graph.get_pruning_group(part, pruner.prune_out_channels, lost)
+            if any(
+                graph.is_out_channel_pruning_fn(item.dep.handler) and _makes_channels(item.dep.target.module)
+                for item in group
+            ):
+                continue
+            group.prune(record_history=False)
+            found.append((name, True, tuple(lost)))
+            progress = True
+    return found
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nassuite.compress.shortcuts import with_selections
+from nassuite.compress.selections import with_selections
 from nassuite.compress.surgery import BATCH_NORMS, Cut, all_outputs, cut, output_slices
 
 TOLERANCE = 1e-4

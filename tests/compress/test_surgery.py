@@ -15,7 +15,7 @@ def test_kept_positions_rebuild_every_pruned_tensor(make_network):
         ("blocks.0.expand.primary.conv", True, (0, 2, 9)),
         ("head.conv.conv", True, tuple(range(5, 60))),
     ]
-    pruned, kept = cut(model, history, example())
+    pruned, kept, _ = cut(model, history, example())
     dense = model.state_dict()
     for name, tensor in pruned.state_dict().items():
         assert torch.equal(tensor, dense[name].flatten()[kept[name]])

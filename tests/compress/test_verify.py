@@ -42,7 +42,7 @@ def shuffle_net():
 
 def test_torch_pruning_cuts_a_shuffle_wrongly_and_the_gate_sees_it(shuffle_net):
     history = [("right.2.0", True, (0, 3, 4, 9, 10, 11, 12, 13))]
-    pruned, _ = cut(shuffle_net, history, images())
+    pruned, _, _ = cut(shuffle_net, history, images())
     assert pruned(images()).shape == (6, 10)  # it runs, which proves nothing
     with pytest.raises(MaskEquivalenceError, match="differs from the masked dense one"):
         mask_equivalence(shuffle_net, pruned, history, images())
@@ -50,7 +50,7 @@ def test_torch_pruning_cuts_a_shuffle_wrongly_and_the_gate_sees_it(shuffle_net):
 
 def test_inside_the_branch_the_same_net_is_cut_exactly(shuffle_net):
     history = [("right.0.0", True, (0, 3, 4, 9)), ("last.0", True, tuple(range(8)))]
-    pruned, _ = cut(shuffle_net, history, images())
+    pruned, _, _ = cut(shuffle_net, history, images())
     assert mask_equivalence(shuffle_net, pruned, history, images()) <= 1e-5
 
 
@@ -78,7 +78,7 @@ def test_a_moved_weight_fails(make_network):
 def test_masked_channels_are_zero_where_they_leave_the_batch_norm(make_network):
     model = make_network("inverted_residual", act="hard_swish").eval()
     history = [("blocks.0.expand.conv", True, (1, 5, 7))]
-    _, kept = cut(model, history, images())
+    _, kept, _ = cut(model, history, images())
     seen = {}
     copied = masked(model, kept)
     copied.blocks[0].expand.register_forward_hook(lambda m, i, o: seen.update(expand=o))
@@ -105,7 +105,7 @@ def test_a_wrong_cut_behind_a_silent_branch_is_found_on_scrambled_weights(shuffl
     with torch.no_grad():
         shuffle_net.last[0].weight.zero_()
     history = [("right.2.0", True, tuple(range(8)))]
-    pruned, _ = cut(shuffle_net, history, images())
+    pruned, _, _ = cut(shuffle_net, history, images())
     assert mask_equivalence(shuffle_net, pruned, history, images()) == 0.0
     _, record = prune(shuffle_net, PruneConfig(0.5), example=images())
     assert "right.2.0" not in {layer.layer for layer in record.pruned}
