@@ -28,7 +28,7 @@ class CoordinateAttention(nn.Module):
         self.expand_columns = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        height = x.shape[2]
+        height = int(x.shape[2])
         rows = x.mean(3, keepdim=True)  # (N, C, H, 1)
         columns = x.mean(2, keepdim=True).transpose(2, 3)  # (N, C, W, 1)
         # One tensor, because the batch norm takes its statistics over rows and columns together.
@@ -52,7 +52,7 @@ class EfficientChannelAttention(nn.Module):
         nn.init.constant_(self.conv.weight, 1 / kernel_size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        means = F.adaptive_avg_pool2d(x, 1).flatten(2).transpose(1, 2)  # (N, 1, C)
+        means = F.adaptive_avg_pool2d(x, 1).squeeze(3).transpose(1, 2)  # (N, 1, C)
         return x * self.conv(means).sigmoid().transpose(1, 2).unsqueeze(3)
 
 
@@ -78,8 +78,9 @@ class ShuffleAttention(nn.Module):
         self.norm = nn.GroupNorm(half, half)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        _, channels, height, width = x.shape
-        first, second = x.reshape(-1, channels // self.groups, height, width).chunk(2, 1)
+        channels, height, width = (int(size) for size in x.shape[1:])
+        grouped = x.reshape(-1, channels // self.groups, height, width)
+        first, second = grouped.split(channels // self.groups // 2, 1)
         mean = F.adaptive_avg_pool2d(first, 1)
         first = first * (self.channel_weight * mean + self.channel_bias).sigmoid()
         second = second * (self.pixel_weight * self.norm(second) + self.pixel_bias).sigmoid()

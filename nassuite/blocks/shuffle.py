@@ -16,13 +16,18 @@ assert len(TRANSFORMED) == SHUFFLE_CYCLE
 
 def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
     """Channels (N, groups * K, H, W) dealt out in turns (ShuffleNet, Zhang et al. 2018, section 3.1)."""
-    _, channels, height, width = x.shape
-    # The batch stays free and the rest constant, or an exported graph would fix the batch.
+    # The batch stays free and the rest constant: an exported graph would fix the batch, or compute the rest in every inference.
+    channels, height, width = (int(size) for size in x.shape[1:])
     return (
         x.view(-1, groups, channels // groups, height, width)
         .transpose(1, 2)
         .reshape(-1, channels, height, width)
     )
+
+
+def _parts(x: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
+    """``count`` equal parts of the channels; ``chunk`` would be exported with a computation of their width."""
+    return x.split(int(x.shape[1]) // count, 1)
 
 
 class ChannelShuffle(nn.Module):
@@ -37,7 +42,7 @@ class ChannelShuffle(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # Dealing into K = channels / groups hands undoes a shuffle of ``groups``.
-        return channel_shuffle(x, x.shape[1] // self.groups if self.back else self.groups)
+        return channel_shuffle(x, int(x.shape[1]) // self.groups if self.back else self.groups)
 
     def order(self, channels: int) -> list[int]:
         """For each place behind the shuffle the channel before it that comes there."""
@@ -101,12 +106,12 @@ class ShuffleUnit(nn.Module):
             y = self._mixed(self.other(x), self._branch(x))
             return y if self.shortcut is None else self.shortcut(x) + y
         if self.transformed is None:
-            kept, moved = x.chunk(2, 1)
+            kept, moved = _parts(x, 2)
             return self._mixed(kept, self._branch(moved))
-        quarters = list(x.chunk(QUARTERS, 1))
+        quarters = list(_parts(x, QUARTERS))
         first, second = self.transformed
         branch = self._branch(torch.cat((quarters[first], quarters[second]), 1))
-        quarters[first], quarters[second] = branch.chunk(2, 1)
+        quarters[first], quarters[second] = _parts(branch, 2)
         return torch.cat(quarters, 1)
 
     def _mixed(self, kept: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:

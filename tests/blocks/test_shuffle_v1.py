@@ -1,10 +1,13 @@
+import onnx
 import pytest
 import torch
 from torch.nn import functional as F
 
+from nassuite.blocks.attention import CoordinateAttention, EfficientChannelAttention
 from nassuite.blocks.layers import initialise
-from nassuite.blocks.shuffle import DealtShuffleUnit, channel_shuffle
+from nassuite.blocks.shuffle import DealtShuffleUnit, ShuffleUnit, channel_shuffle
 from nassuite.blocks.shuffle_v1 import GroupShuffleUnit
+from nassuite.onnx_export import onnx_bytes
 
 
 def _ready(unit):
@@ -99,3 +102,21 @@ def test_dealt_downsampling_splits_unevenly():
     torch.testing.assert_close(unit(x)[:, :6], unit.other(x))
     assert unit.project.conv.out_channels == 14
     assert unit.expand.conv.out_channels == 10
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        ShuffleUnit(16, 16),
+        ShuffleUnit(16, 16, transformed=(0, 2)),
+        ShuffleUnit(16, 32, stride=2, downsamples=True),
+        GroupShuffleUnit(16, 16, 8, groups=2),
+        CoordinateAttention(16),
+        EfficientChannelAttention(),
+    ],
+    ids=lambda unit: type(unit).__name__,
+)
+def test_the_exported_file_computes_no_shapes(unit):
+    graph = onnx.load_from_string(onnx_bytes(unit, (16, 8, 8))).graph
+    assert not {"Shape", "Div", "Cast"} & {node.op_type for node in graph.node}
+    assert {dimension.dim_param for dimension in graph.input[0].type.tensor_type.shape.dim} == {"N", ""}
