@@ -72,9 +72,11 @@ class Picks:
 def _picks(unit: ShuffleUnit | DealtShuffleUnit, width: int) -> Picks | None:
     """Those of a unit whose halves have ``width`` channels; None where it moves none, or takes turns as in a supernet."""
     both = list(range(2 * width))
+    if unit.other is None and unit.expand.conv.in_channels != width:  # halves that grow
+        return None
     if isinstance(unit, DealtShuffleUnit):
         return None if unit.other is not None else Picks(both[::2], both[1::2], None)
-    if unit.transformed is not None:
+    if unit.transformed is not None or unit.shortcut is not None:
         return None
     dealt = ChannelShuffle(2).order(2 * width)
     return Picks(None, None, dealt) if unit.other is not None else Picks(both[:width], both[width:], dealt)

@@ -11,7 +11,7 @@ from torch import nn
 
 from nassuite.blocks.layers import ConvBN
 from nassuite.blocks.residual import BasicBlock, ZeroPadShortcut
-from nassuite.blocks.shuffle import ShuffleUnit
+from nassuite.blocks.shuffle import DealtShuffleUnit, ShuffleUnit
 from nassuite.compress.prune import PruneConfig, PruneRecord, merged, prune, replay
 from nassuite.compress.selections import ChannelSelection, with_selections, without_selections
 from nassuite.compress.verify import mask_equivalence
@@ -140,6 +140,21 @@ def test_all_of_a_shuffled_stream_is_cut_exactly_and_reloaded_step_by_step(form)
     again = replay(shuffle_net(form, seed=1), PruneRecord.from_json(json.loads(json.dumps(record.to_json()))))
     again.load_state_dict(twice.state_dict())
     assert difference(again, twice) == 0.0
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        ShuffleUnit(16, 32, stride=2, downsamples=True, shortcut=nn.Conv2d(16, 32, 1, stride=2)),
+        ShuffleUnit(16, 32),
+        DealtShuffleUnit(16, 32),
+        ShuffleUnit(16, 16, transformed=(0, 2)),
+    ],
+)
+def test_units_of_other_kinds_are_left_as_they_are(unit):
+    model = nn.Sequential(nn.Conv2d(1, 16, 1), unit)
+    assert type(with_selections(model)[1]) is type(unit)
+    assert difference(model, with_selections(model)) == 0.0
 
 
 def test_units_whose_streams_stay_whole_keep_their_form():
