@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ranking_ablations import DEFAULT
 from ranking_truth import BASELINES, Truth
+from sklearn.linear_model import RidgeCV
 
 from nassuite.search.ranking import correlation, rank, tau, tau_difference
 
@@ -19,6 +20,8 @@ READINGS = {
     "refit": "accuracy with the classifier fitted to the subnet's own features",
 }
 HALVES = 200
+ENSEMBLE = "mean of all supernets"
+LEARNT_FROM = (10, 20, 40)
 
 TAU, OF_CEILING, OVER_MACS, BAND, GAP = 0.70, 0.90, 0.05, 0.40, 0.005
 """The aims."""
@@ -36,6 +39,16 @@ def analyse(
         if not record["failed"] and set(digests) <= set(record["scores"])
         for reading in READINGS
     }
+    together = (
+        {
+            (ENSEMBLE, reading): np.mean(
+                [standardised(found) for (_, r), found in values.items() if r == reading], 0
+            )
+            for reading in READINGS
+        }
+        if len(values) > len(READINGS)
+        else {}
+    )
     default = values.get((DEFAULT, ACCURACY))
     latency = truth.column("latency_ms")
     ceiling = correlation(*truth.twice, seed=seed) if len(truth.twice[0]) >= 8 else None
@@ -54,6 +67,11 @@ def analyse(
             }
         )  # fmt: skip
     best = max(rows, key=lambda row: row["tau"][0], default=None)
+    ensemble = [
+        {"reading": reading, "tau": [found.tau, found.tau_low, found.tau_high]}
+        for (_, reading), values_of in together.items()
+        for found in [correlation(values_of, scratch, seed=seed)]
+    ]
     return {
         "n": len(digests), "rows": rows, "best": best and {key: best[key] for key in ("name", "reading")},
         "ceiling": ceiling and {"n": ceiling.n, "tau": [ceiling.tau, ceiling.tau_low, ceiling.tau_high]},
@@ -64,6 +82,7 @@ def analyse(
         ],
         "noise": float(np.sqrt((np.subtract(*truth.twice) ** 2).mean() / 2)) if ceiling else None,
         "spread": float(scratch.std()),
+        "ensemble": ensemble, "corrected": corrected(truth, values, best["name"] if best else None, seed),
         "chosen_elsewhere": chosen_elsewhere(list(values.values()), scratch, seed) if values else None,
         "aims": {f"{row['name']} | {row['reading']}": aims(row, equal) for row in rows},
     }  # fmt: skip
@@ -102,6 +121,52 @@ def aims(row: dict[str, Any], equal: list[dict[str, Any]]) -> list[tuple[str, st
             )
         )
     return found
+
+
+def standardised(values: Array) -> Array:
+    """To mean 0 and standard deviation 1 over the first axis; what is constant becomes 0."""
+    spread = values.std(0)
+    return (values - values.mean(0)) / np.where(spread > 0, spread, 1)
+
+
+def described(truth: Truth) -> Array:
+    """(n, F): what is known of an architecture without any training."""
+    archs = truth.archs
+    operators = sorted({block.op for arch in archs for block in arch.blocks})
+    columns = [np.log(truth.column(name)) for name in ("macs", "params", "latency_ms")]
+    columns += [truth.column("synflow"), np.array([len(arch.blocks) for arch in archs], float)]
+    columns += [np.array([np.mean([b.op == op for b in arch.blocks]) for arch in archs]) for op in operators]
+    columns += [np.array([np.mean([bool(b.se) for b in arch.blocks]) for arch in archs])]
+    return standardised(np.stack(columns, 1))
+
+
+def corrected(
+    truth: Truth, values: dict[tuple[str, str], Array], name: str | None, seed: int
+) -> list[dict[str, Any]]:
+    """How well a ridge ranks the others that was fitted to some architectures' accuracies from scratch.
+
+    On what is known without training, on what they inherit from supernet ``name``, and on both; mean and standard
+    deviation of tau over random choices of those that are trained. What would be had for so many trainings.
+    """
+    scratch, free = truth.scratch, described(truth)
+    if name is None or len(scratch) < 2 * max(LEARNT_FROM):
+        return []
+    inherited = standardised(np.stack([values[name, reading] for reading in READINGS], 1))
+    inputs = {"known without training": free, "inherited": inherited, "both": np.hstack([free, inherited])}
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(scratch)) for _ in range(HALVES)]
+    rows = []
+    for count in LEARNT_FROM:
+        for what, features in inputs.items():
+            taus = []
+            for order in orders:
+                known, asked = order[:count], order[count:]
+                ridge = RidgeCV(np.logspace(-1, 3, 9)).fit(features[known], standardised(scratch[known]))
+                taus.append(tau(ridge.predict(features[asked]), scratch[asked]))
+            rows.append(
+                {"trained": count, "from": what, "tau": float(np.mean(taus)), "spread": float(np.std(taus))}
+            )
+    return rows
 
 
 def chosen_elsewhere(candidates: list[Array], scratch: Array, seed: int) -> float:

@@ -64,6 +64,7 @@ def _lines(truth: Truth, record: dict[str, Any]) -> Iterator[str]:
         yield ""
     yield from _rows(record)
     yield from _baselines(results)
+    yield from _together(results)
     yield from _equal_epochs(record)
     yield from _tried(record)
     yield from ["## How to repeat it", "", "```sh", record["command"], "```", ""]
@@ -153,6 +154,35 @@ def _baselines(results: dict[str, Any]) -> Iterator[str]:
     for row in results["baselines"]:
         yield f"| {row['name']} | {_interval(row['tau'])} | {_interval(row['rho'])} |"
     yield ""
+
+
+def _together(results: dict[str, Any]) -> Iterator[str]:
+    if results["ensemble"]:
+        yield from [
+            "## All supernets together",
+            "",
+            "The mean of what all of them say, each standardised:",
+            "",
+        ]
+        yield from ["| reading | τ |", "|---|---|"]
+        yield from (f"| {row['reading']} | {_interval(row['tau'])} |" for row in results["ensemble"])
+        yield ""
+    if results["corrected"]:
+        best = results["best"]["name"]
+        yield from ["## With some trainings from scratch", ""]
+        yield (
+            f"A ridge is fitted to the accuracies of some architectures that were trained from scratch, and ranks the others: from "
+            "what is known without training (MACs, parameters, latency, SynFlow, depth, shares of the operators and of "
+            f"squeeze-and-excitation), from all readings of `{best}`, or from both. τ on the others, mean and standard deviation "
+            "over random choices of those that were trained."
+        )
+        yield ""
+        kinds = list(dict.fromkeys(row["from"] for row in results["corrected"]))
+        yield from [f"| trained | {' | '.join(kinds)} |", "|---:|" + "---|" * len(kinds)]
+        for count in dict.fromkeys(row["trained"] for row in results["corrected"]):
+            of = [row for row in results["corrected"] if row["trained"] == count]
+            yield f"| {count} | " + " | ".join(f"{row['tau']:.3f} ± {row['spread']:.3f}" for row in of) + " |"
+        yield ""
 
 
 def _equal_epochs(record: dict[str, Any]) -> Iterator[str]:

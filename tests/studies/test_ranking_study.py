@@ -1,5 +1,6 @@
 """The study of rankings, on an audit of a tiny run; and its numbers by hand."""
 
+import random
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ import ranking_analysis as analysis
 import ranking_supernet
 import torch
 from ranking_ablations import ABLATIONS, DEFAULT, Ablation, chosen
-from ranking_truth import read_truth
+from ranking_truth import Trained, Truth, read_truth
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,6 +18,7 @@ from nassuite.audit_settings import AuditSettings
 from nassuite.auditing import audit
 from nassuite.errors import InputError
 from nassuite.records import read_json, read_jsonl
+from nassuite.space_file import load_space
 
 TWO = [DEFAULT, "within"]
 
@@ -164,3 +166,45 @@ def test_the_best_of_many_by_luck_is_not_good_elsewhere():
     assert max(analysis.tau(values, scratch) for values in noise) > 0.12
     assert abs(analysis.chosen_elsewhere(noise, scratch, 0)) < 0.1
     assert analysis.chosen_elsewhere([*noise, scratch + 0.1 * rng.random(60)], scratch, 0) > 0.7
+
+
+def test_some_trainings_correct_a_ranking_that_favours_an_operator():
+    """From scratch, size counts; the supernet, which knows the size, rates squeeze-and-excitation too high."""
+    space, rng = load_space("tiny"), random.Random(0)
+    archs = [space.sample(rng) for _ in range(90)]
+    noise = np.random.default_rng(0).normal(size=(90, 3))
+    se = np.array([sum(block.se for block in arch.blocks) for arch in archs])
+    hidden = noise[:, 0]
+    rows = tuple(
+        Trained(arch, 10**6, 10**5 + n, 1.0, 0.0, (0.5 + 0.01 * float(hidden[n]),))
+        for n, arch in enumerate(archs)
+    )
+    values = {("within", reading): hidden + se for reading in analysis.READINGS}
+    found = analysis.corrected(Truth({}, rows), values, "within", seed=0)
+    tau = {(row["trained"], row["from"]): row["tau"] for row in found}
+    assert tau[40, "both"] > 0.8
+    assert tau[40, "both"] > tau[40, "inherited"] + 0.1
+    assert abs(tau[40, "known without training"]) < 0.15
+    assert tau[10, "both"] < tau[40, "both"]
+    assert analysis.corrected(Truth({}, rows[:70]), values, "within", seed=0) == []
+
+
+def test_what_several_supernets_say_together_is_less_noisy():
+    space, rng = load_space("tiny"), random.Random(0)
+    archs = list(dict.fromkeys(space.sample(rng) for _ in range(40)))
+    noise = np.random.default_rng(0)
+    scratch = noise.normal(size=len(archs))
+    rows = tuple(
+        Trained(a, 10**6 + n, 10**5, 1.0 + n, 0.0, (float(s),))
+        for n, (a, s) in enumerate(zip(archs, scratch, strict=True))
+    )
+    records = [
+        {"name": name, "failed": None, "scores": {
+            arch.digest: dict.fromkeys(analysis.READINGS, float(score))
+            for arch, score in zip(archs, scratch + 0.7 * noise.normal(size=len(archs)), strict=True)
+        }}
+        for name in (DEFAULT, "within", "within, kin", "within, unfair")
+    ]  # fmt: skip
+    found = analysis.analyse(Truth({}, rows), records, [], 0)
+    assert found["ensemble"][0]["tau"][0] > max(row["tau"][0] for row in found["rows"])
+    assert analysis.analyse(Truth({}, rows), records[:1], [], 0)["ensemble"] == []
