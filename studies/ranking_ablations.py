@@ -50,6 +50,11 @@ ABLATIONS: dict[str, Ablation] = {
         SandwichConfig(kinship=0.8),
         within=True,
     ),
+    "within, whole largest": Ablation(
+        "all but the first are of the sizes that are ranked: half of a step's time for a better teacher, and for the winners'",
+        SandwichConfig(whole_largest=True),
+        within=True,
+    ),
     "within, labels only": Ablation(
         "a teacher that was trained no longer than its students has little to tell them",
         SandwichConfig(soft_share=0.0),

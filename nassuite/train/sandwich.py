@@ -39,7 +39,8 @@ class SandwichConfig:
     ``soft_share`` is the first subnet's soft labels' part of the others' loss. BigNAS has 1, for ImageNet's 400 epochs; in
     the few epochs here a teacher that knows little yet holds the others back (165 steps on digits: 32 % against 66 %).
     With ``mean_shared`` stem and head, which all subnets use, are moved by the mean of their gradients, not by
-    the sum.
+    the sum. With ``whole_largest`` the largest is that of the whole space even where the others have to be within
+    something: a better teacher, that costs more.
     """
 
     subnets: int | None = None
@@ -48,6 +49,7 @@ class SandwichConfig:
     kinship: float = 0.0
     soft_share: float = 0.5
     mean_shared: bool = False
+    whole_largest: bool = False
 
 
 SANDWICH = SandwichConfig()
@@ -86,7 +88,10 @@ def draw_sandwich(
                 genes[name] = rng.choice(choices)
     if within is not None:
         subnets = [
-            _shrunk(space, genes, within, rng, least=number == 0) for number, genes in enumerate(subnets)
+            genes
+            if number == 0 and config.whole_largest
+            else _shrunk(space, genes, within, rng, least=number == 0)
+            for number, genes in enumerate(subnets)
         ]
     return [space.decode(genes) for genes in subnets]
 

@@ -130,6 +130,15 @@ def test_the_first_is_made_as_little_smaller_as_that_takes():
     assert sums[1] / 50 < 0.8 * limit
 
 
+def test_the_largest_can_be_that_of_the_whole_space():
+    space = load_space("tiny")
+    limit = 0.3 * wide(space.extreme("largest"))
+    config = SandwichConfig(whole_largest=True)
+    first, *others = draw_sandwich(space, random.Random(0), config, within=lambda arch: wide(arch) <= limit)
+    assert first == draw_sandwich(space, random.Random(0))[0]
+    assert all(wide(arch) <= limit for arch in others)
+
+
 def test_kin_are_of_one_operator_and_fair():
     space = load_space("tiny")
     archs = draw_sandwich(space, random.Random(0), SandwichConfig(kinship=1.0))
