@@ -38,7 +38,7 @@ from nassuite.search.driver import (
 from nassuite.search.finalists import in_reach_ms
 from nassuite.search.storage import begin_study, join_study, open_storage, reachable
 from nassuite.spec import Arch
-from nassuite.stages import SEARCH_VAL_IMAGES, accuracy_of
+from nassuite.stages import accuracy_of
 from nassuite.storage_url import without_password
 from nassuite.time_shares import LEAST
 
@@ -197,9 +197,8 @@ def search_here(
     def accuracy(arch: Arch) -> float:
         nonlocal own
         own += 1
-        return accuracy_of(flow, arch, val)
+        return accuracy_of(flow, arch, flow.search_val)
 
-    val = flow.data.val.subset(SEARCH_VAL_IMAGES, seed=settings.seed).to(flow.device)
     objective = Objective(
         accuracy, flow.predict_ms, flow.excess, cost=flow.minimised if settings.minimise else None
     )

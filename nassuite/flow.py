@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nassuite import deploy
 from nassuite.checkpoints import FileCheckpoints
-from nassuite.data import Data, DataConfig, default_augment, load_data
+from nassuite.data import Data, DataConfig, Split, default_augment, load_data
 from nassuite.errors import InputError
 from nassuite.latency.cache import CachedMeter
 from nassuite.latency.calibrate import Sample
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import optuna
 
 RECALIBRATION_IMAGES = 1024
+SEARCH_VAL_IMAGES = 2000
 
 
 @dataclass
@@ -103,6 +104,12 @@ class Flow:
         count = min(RECALIBRATION_IMAGES, len(self.data.train) // 2)
         subset = self.data.train.subset(count, seed=self.settings.seed)
         return [x for x, _ in subset.batches(256, device=self.device)]
+
+    @cached_property
+    def search_val(self) -> Split:
+        """The validation images that an evaluation of the search takes: read once, on the device."""
+        val = self.data.val.subset(SEARCH_VAL_IMAGES, seed=self.settings.seed)
+        return val.held().to(self.device)
 
     @cached_property
     def samples(self) -> list[Sample]:

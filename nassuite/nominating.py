@@ -18,7 +18,7 @@ import numpy as np
 
 from nassuite.errors import InputError
 from nassuite.exploring import evaluate_these, search_further
-from nassuite.flow import Flow
+from nassuite.flow import SEARCH_VAL_IMAGES, Flow
 from nassuite.latency.certificate import certify
 from nassuite.latency.cost import cost
 from nassuite.latency.footprint import exceeded, measured, predicted
@@ -39,7 +39,7 @@ from nassuite.search.finalists import (
 )  # fmt: skip
 from nassuite.search.growth import grown
 from nassuite.spec import Arch
-from nassuite.stages import FINALISTS, SEARCH_VAL_IMAGES
+from nassuite.stages import FINALISTS
 from nassuite.train.recalibrate import predict, recalibrated
 
 ROOM = 0.05

@@ -15,7 +15,7 @@ from typing import Any
 
 from nassuite import deploy, refining
 from nassuite.errors import InputError
-from nassuite.flow import Flow
+from nassuite.flow import SEARCH_VAL_IMAGES, Flow
 from nassuite.latency.calibrate import BATCH, measure_archs
 from nassuite.latency.choosing import next_batch
 from nassuite.latency.footprint import predicted
@@ -27,7 +27,7 @@ from nassuite.run_directory import read_record
 from nassuite.search.finalists import PLACES
 from nassuite.settings import SHARED_SETTINGS
 from nassuite.spec import Arch
-from nassuite.stages import FINALISTS, SEARCH_VAL_IMAGES, accuracy_of
+from nassuite.stages import FINALISTS, accuracy_of
 from nassuite.time_shares import (
     Speeds,
     TooShort,
@@ -187,7 +187,7 @@ def _sample(flow: Flow, archs: Sequence[Arch]) -> None:
 
 
 def _trial_seconds(flow: Flow, archs: Sequence[Arch]) -> float:
-    val = flow.data.val.subset(SEARCH_VAL_IMAGES, seed=flow.settings.seed).to(flow.device)
+    val = flow.search_val
     accuracy_of(flow, archs[0], val)
     return sum(_timed(lambda: accuracy_of(flow, arch, val)) for arch in archs[1:]) / len(archs[1:])  # noqa: B023
 

@@ -18,7 +18,6 @@ from nassuite.train.recalibrate import predict, recalibrated
 from nassuite.train.sandwich import train_supernet
 from nassuite.train.team import ALONE, Team
 
-SEARCH_VAL_IMAGES = 2000
 FINALISTS = 8
 HOPELESS = 0.8
 """A budget below this fraction of the fastest architecture's latency is told to be so before any training."""
@@ -69,12 +68,11 @@ def calibrate(flow: Flow) -> None:
 def train_shared_weights(flow: Flow, team: Team = ALONE) -> None:
     settings = flow.settings
     assert settings.epochs is not None
-    val = flow.data.val.subset(SEARCH_VAL_IMAGES, seed=settings.seed)
     ends = [flow.space.extreme(which) for which in ("largest", "smallest")]
     started = time.monotonic()
 
     def after_epoch() -> dict[str, float]:
-        accuracies = [accuracy_of(flow, arch, val.to(flow.device)) for arch in ends]
+        accuracies = [accuracy_of(flow, arch, flow.search_val) for arch in ends]
         seconds = round(time.monotonic() - started, 1)
         return {"val_largest": accuracies[0], "val_smallest": accuracies[1], "seconds": seconds}
 

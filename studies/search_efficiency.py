@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import random
 import shlex
 import sys
 import time
@@ -28,9 +29,18 @@ import torch
 from matplotlib.figure import Figure
 from scipy.stats import wilcoxon
 
+from nassuite.data import Split
 from nassuite.flow import Flow, prepare
-from nassuite.progress import Progress
-from nassuite.records import append_jsonl, environment, read_jsonl, write_bytes, write_json, write_text
+from nassuite.progress import SILENT, Progress
+from nassuite.records import (
+    append_jsonl,
+    environment,
+    read_json,
+    read_jsonl,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from nassuite.report.figures import drawn
 from nassuite.run_directory import RunDirectory
 from nassuite.search.driver import Objective, SearchConfig, evaluations, run_trials
@@ -38,12 +48,15 @@ from nassuite.search.pareto import hypervolume, hypervolume_history, pareto_fron
 from nassuite.space import Space
 from nassuite.spec import Arch
 from nassuite.stages import accuracy_of
+from nassuite.train.recalibrate import recalibrated
+from nassuite.train.sandwich import resize
 
 DIRECTIONS = (True, False)
 COUNTS = (50, 100, 250)
 OURS, BASE = "guided", "nsga2"
 SAMPLERS = (OURS, BASE, "tpe", "gp", "random")
 VAL_IMAGES = 1000
+TIMED = 30
 
 
 def subspace(space: Space) -> Space:
@@ -72,8 +85,27 @@ def architectures(space: Space) -> list[Arch]:
     return list(dict.fromkeys(space.decode(dict(zip(space.genes, chosen, strict=True))) for chosen in values))
 
 
+_in_worker: list[tuple[Flow, Split]] = []
+"""What a process prepared for all its evaluations."""
+
+
+def _prepare_worker(run: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
+    flow = _flow(run, SILENT)
+    _in_worker.append((flow, flow.data.val.subset(VAL_IMAGES, seed=0).to(flow.device)))
+
+
+def _evaluate(arch: Arch) -> dict[str, Any]:
+    flow, val = _in_worker[0]
+    return {
+        "digest": arch.digest,
+        "accuracy": accuracy_of(flow, arch, val),
+        "latency_ms": flow.predict_ms(arch),
+    }
+
+
 def evaluate_all(
-    flow: Flow, archs: list[Arch], path: Path, progress: Progress
+    run: Path, archs: list[Arch], path: Path, *, workers: int, progress: Progress
 ) -> dict[str, tuple[float, float]]:
     """Digest to accuracy (0..1) and milliseconds; what is in ``path`` is not evaluated again."""
     known = (
@@ -82,16 +114,45 @@ def evaluate_all(
         else {}
     )
     missing = [arch for arch in archs if arch.digest not in known]
-    val = flow.data.val.subset(VAL_IMAGES, seed=0).to(flow.device)
-    for arch in progress.track(missing, "evaluating", total=len(archs), done=len(archs) - len(missing)):
-        row = {
-            "digest": arch.digest,
-            "accuracy": accuracy_of(flow, arch, val),
-            "latency_ms": flow.predict_ms(arch),
-        }
-        append_jsonl(path, row)
-        known[arch.digest] = (row["accuracy"], row["latency_ms"])
+    if missing:
+        threads = max(1, torch.get_num_threads() // workers)
+        context = torch.multiprocessing.get_context("spawn")
+        with context.Pool(workers, _prepare_worker, (run, threads)) as pool:
+            found = pool.imap_unordered(_evaluate, missing)
+            for row in progress.track(found, "evaluating", total=len(archs), done=len(archs) - len(missing)):
+                append_jsonl(path, row)
+                known[row["digest"]] = (row["accuracy"], row["latency_ms"])
     return {arch.digest: known[arch.digest] for arch in archs}
+
+
+def evaluation_cost(flow: Flow, archs: list[Arch], progress: Progress) -> dict[str, Any]:
+    """Seconds of whole evaluations, as a search makes them, and of the bare forward passes in them, alternating.
+
+    Bare: the extracted network over recalibration and validation images that are ready in its memory format.
+    """
+    val = [x for x, _ in flow.search_val.batches(512, device=flow.device)]
+    whole: list[float] = []
+    bare: list[float] = []
+    for arch in progress.track(archs, "timing evaluations"):
+        network = recalibrated(flow.supernet, arch, flow.recalibration_batches[:1])
+        ready = [resize(x, arch.resolution) for x in [*flow.recalibration_batches, *val]]
+
+        def passes() -> None:
+            with torch.no_grad():
+                for x in ready:  # noqa: B023
+                    network(x)  # noqa: B023
+
+        jobs = [(whole, lambda: accuracy_of(flow, arch, flow.search_val)), (bare, passes)]  # noqa: B023
+        for seconds, job in jobs if len(whole) % 2 else reversed(jobs):
+            started = time.perf_counter()
+            job()
+            seconds.append(time.perf_counter() - started)
+    ratios = np.array(whole) / np.array(bare)
+    return {
+        "n": len(archs), "recalibration_images": sum(map(len, flow.recalibration_batches)),
+        "validation_images": len(flow.search_val), "threads": torch.get_num_threads(),
+        "seconds": np.quantile(whole, [0.25, 0.5, 0.75]).tolist(), "ratio": np.quantile(ratios, [0.25, 0.5, 0.75]).tolist(),
+    }  # fmt: skip
 
 
 def replay(
@@ -182,6 +243,15 @@ def analyse(table: dict[str, tuple[float, float]], rows: list[dict[str, Any]]) -
     }  # fmt: skip
 
 
+def speed_words(timed: dict[str, Any]) -> str:
+    (low, middle, high), (least, ratio, most) = timed["seconds"], timed["ratio"]
+    return (
+        f"An evaluation of a search, on {timed['recalibration_images']:,} images for the batch norms and {timed['validation_images']:,} of "
+        f"validation, took {middle:.2f} s [{low:.2f}, {high:.2f}] with {timed['threads']} threads: {60 / middle:.0f} a minute, "
+        f"{ratio:.2f} times [{least:.2f}, {most:.2f}] its bare forward passes (n = {timed['n']}, medians and quartiles, alternating)."
+    )
+
+
 def report(found: dict[str, Any], out: Path, command: str) -> None:
     best = {entry["sampler"]: entry for entry in found["samplers"]}
     lines = [
@@ -206,6 +276,7 @@ def report(found: dict[str, Any], out: Path, command: str) -> None:
     lines += [
         "", f"p: one-sided Wilcoxon signed-rank test over seeds that `{OURS}` has more. Seeds in which `{OURS}` is below `random` at any of "
         f"these counts: {found['seeds_below_random']} of {best[OURS]['seeds']}. `never`: half of the seeds or more do not reach it.",
+        "", speed_words(found["evaluation"]),
         "", "![Median hypervolume over evaluations](efficiency.png)", "",
         f"Made by `{command}`.", "",
     ]  # fmt: skip
@@ -250,7 +321,10 @@ def main() -> None:
     progress = Progress()
     flow = _flow(arguments.run, progress)
     space = subspace(flow.space)
-    table = evaluate_all(flow, architectures(space), arguments.work / "table.jsonl", progress)
+    table = evaluate_all(
+        arguments.run, architectures(space), arguments.work / "table.jsonl",
+        workers=arguments.workers, progress=progress,
+    )  # fmt: skip
     rows = replays(
         space,
         table,
@@ -259,7 +333,11 @@ def main() -> None:
         workers=arguments.workers,
         progress=progress,
     )
-    found = analyse(table, rows)
+    cost_file = arguments.work / "evaluation.json"
+    if not cost_file.exists():
+        drawn_archs = random.Random(0).sample(architectures(space), TIMED)
+        write_json(cost_file, evaluation_cost(flow, drawn_archs, progress))
+    found = analyse(table, rows) | {"evaluation": read_json(cost_file)}
     command = shlex.join(["python", *sys.argv])
     arguments.out.mkdir(parents=True, exist_ok=True)
     pictures = drawn(lambda figure: _draw(figure, found), inches=(6.4, 4))

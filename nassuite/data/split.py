@@ -18,6 +18,8 @@ from nassuite.data.stratify import stratified_subset
 from nassuite.errors import InputError
 from nassuite.resources import usable_cores
 
+READ_TOGETHER = 256
+
 
 @dataclass(frozen=True, eq=False)
 class Stream:
@@ -69,6 +71,13 @@ class Split:
         if isinstance(self.images, Stream):
             return self
         return replace(self, labels=self.labels.to(device), images=self.images.to(device))
+
+    def held(self) -> Split:
+        """The split with its images in memory: a stream is read, once, as uint8."""
+        if isinstance(self.images, Tensor):
+            return self
+        chunks = rows_of_batches(len(self), READ_TOGETHER, generator=None, drop_last=False)
+        return replace(self, images=torch.cat(list(self._pixels(chunks))))
 
     def subset(self, n: int, seed: int) -> Split:
         """A stratified subset of ``n`` images, in the split's order; the whole split if it has no more.

@@ -94,6 +94,10 @@ def test_a_stream_gives_the_same_values(name: str, folder: Path) -> None:
             epoch(one, 5, augment=augment), epoch(other, 5, augment=augment), strict=True
         ):
             assert torch.equal(ours, theirs)
+        read = other.held()
+        assert torch.equal(read.images, one.images)
+        assert torch.equal(read.labels, one.labels)
+        assert one.held() is one
     assert torch.equal(torch.get_rng_state(), state)
 
 
