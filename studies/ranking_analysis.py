@@ -52,6 +52,7 @@ def analyse(
     default = values.get((DEFAULT, ACCURACY))
     latency = truth.column("latency_ms")
     ceiling = correlation(*truth.twice, seed=seed) if len(truth.twice[0]) >= 8 else None
+    noise = float(np.sqrt((np.subtract(*truth.twice) ** 2).mean() / 2)) if ceiling else None
     rows = []
     for (name, reading), found in values.items():
         ranking = rank(found, scratch, latency_ms=latency, baselines={"MACs": macs}, twice=None, seed=seed)
@@ -80,8 +81,8 @@ def analyse(
             for name, column in BASELINES.items()
             for c in [correlation(truth.column(column), scratch, seed=seed)]
         ],
-        "noise": float(np.sqrt((np.subtract(*truth.twice) ** 2).mean() / 2)) if ceiling else None,
-        "spread": float(scratch.std()),
+        "noise": noise, "spread": float(scratch.std()),
+        "attainable": None if noise is None else attainable(noise, float(scratch.std())),
         "ensemble": ensemble, "corrected": corrected(truth, values, best["name"] if best else None, seed),
         "chosen_elsewhere": chosen_elsewhere(list(values.values()), scratch, seed) if values else None,
         "aims": {f"{row['name']} | {row['reading']}": aims(row, equal) for row in rows},
@@ -121,6 +122,15 @@ def aims(row: dict[str, Any], equal: list[dict[str, Any]]) -> list[tuple[str, st
             )
         )
     return found
+
+
+def attainable(noise: float, spread: float) -> float:
+    """The tau that a ranking by expected accuracies would have to accuracies of one training each, all of them normal.
+
+    ``noise`` is one training's standard deviation, ``spread`` that of what was measured, noise and all; for the relation
+    of tau to the correlation see Kruskal 1958, section 4.
+    """
+    return float(2 / np.pi * np.arcsin(np.sqrt(max(0.0, 1 - (noise / spread) ** 2))))
 
 
 def standardised(values: Array) -> Array:

@@ -106,7 +106,8 @@ def _noise(results: dict[str, Any]) -> str:
     return (
         f", of which {100 * results['noise']:.1f} points are one training's noise (root mean square difference of two seeds / √2). "
         f"Two seeds rank {results['ceiling']['n']} of them with a τ of {middle:.3f} ({low:.3f} to {high:.3f}) to each other: "
-        "the noise ceiling"
+        f"the noise ceiling. A ranking by what each would have on average over seeds would have about {results['attainable']:.2f}, and "
+        "none can be expected to have more"
     )
 
 

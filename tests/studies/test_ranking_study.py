@@ -159,6 +159,15 @@ def test_the_aims_by_hand(found, held):
     assert analysis.aims(found, [near, far])[-1][2] is False
 
 
+def test_what_a_perfect_ranking_would_have():
+    rng = np.random.default_rng(0)
+    expected = rng.normal(size=2000)
+    trained = expected + 0.7 * rng.normal(size=2000)
+    assert analysis.attainable(0.7, trained.std()) == pytest.approx(analysis.tau(expected, trained), abs=0.02)
+    assert analysis.attainable(0.0, 1.0) == 1.0
+    assert analysis.attainable(2.0, 1.0) == 0.0
+
+
 def test_the_best_of_many_by_luck_is_not_good_elsewhere():
     rng = np.random.default_rng(0)
     scratch = rng.random(60)
