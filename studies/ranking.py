@@ -17,6 +17,7 @@ import dataclasses
 import json
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import ranking_report
 import torch
-from ranking_ablations import ABLATIONS, Ablation, chosen
+from ranking_ablations import ABLATIONS, DEFAULT, Ablation, chosen
 from ranking_analysis import analyse
 from ranking_supernet import Study, folder_of, macs_a_step, scores_of, supernet_of
 from ranking_truth import Truth, images_of_truth, read_truth, truth_of_run, write_truth
@@ -39,7 +40,11 @@ from nassuite.search.pareto import pareto_front
 from nassuite.space_file import load_space
 from nassuite.spec import Arch
 from nassuite.train.distill import train_network
-from nassuite.train.recalibrate import predict
+from nassuite.train.recalibrate import predict, recalibrated
+
+SCRATCH = "scratch"
+FURTHER_LR = 0.5
+"""Of the supernet's peak rate: the peak of one epoch further."""
 
 
 def run_ablation(study: Study, name: str) -> None:
@@ -103,6 +108,41 @@ def equal_epochs(study: Study, name: str) -> None:
         )  # fmt: skip
 
 
+def short_trainings(study: Study, name: str, count: int) -> None:
+    """One epoch for the first ``count`` architectures: from what they inherit from supernet ``name``, or from SCRATCH."""
+    path = study.work / "short.jsonl"
+    done = {entry["digest"] for entry in read_jsonl(path) if entry["from"] == name}
+    ablation = ABLATIONS[DEFAULT if name == SCRATCH else name]
+    supernet = None if name == SCRATCH else supernet_of(study, name)
+    batches = [images for images, _ in study.train_batches(ablation.recalibration)]
+    peak = ablation.lr * (1 if supernet is None else FURTHER_LR)
+    config = dataclasses.replace(study.config(ablation), epochs=1, lr=peak, ema=0.0)
+    missing = [arch for arch in study.truth.archs[:count] if arch.digest not in done]
+    for arch in study.progress.track(missing, f"one epoch, {name}"):
+        started = time.process_time()
+        network = (
+            recalibrated(supernet, arch, batches)
+            if supernet
+            else build(arch, study.interface, seed=study.seed)
+        )
+        train_network(network, study.data.train, config, resolution=arch.resolution)
+        seconds = time.process_time() - started
+        accuracy = score(
+            predict(network, study.val, arch.resolution),
+            study.data.val.labels,
+            metric=study.truth.facts["metric"],
+        )
+        append_jsonl(
+            path,
+            {
+                "from": name,
+                "digest": arch.digest,
+                "accuracy": float(accuracy),
+                "cpu_seconds": round(seconds, 1),
+            },
+        )
+
+
 def ends_and_front(study: Study, ablation: Ablation) -> dict[str, Arch]:
     """The smallest and the largest that the supernet is for, and three of the ground truth's front."""
     rows = sorted(study.truth.trained, key=lambda row: row.macs)
@@ -118,8 +158,8 @@ def ends_and_front(study: Study, ablation: Ablation) -> dict[str, Arch]:
     return found | {name: front[place].arch for name, place in zip(names, places, strict=True)}
 
 
-def collected(study: Study) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What has been done so far: the ablations in the table's order, and the networks of equal epochs."""
+def collected(study: Study) -> dict[str, list[dict[str, Any]]]:
+    """What has been done so far: the ablations in the table's order, the networks of equal epochs, the short trainings."""
     finished = {entry["name"]: entry for entry in read_jsonl(study.work / "finished.jsonl")}
     records = []
     for name, ablation in ABLATIONS.items():
@@ -137,12 +177,18 @@ def collected(study: Study) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
                 "scores": {e["digest"]: {k: v for k, v in e.items() if k != "digest"} for e in lines},
             }
         )  # fmt: skip
-    return records, read_jsonl(study.work / "equal_epochs.jsonl")
+    return {
+        "ablations": records,
+        "equal_epochs": read_jsonl(study.work / "equal_epochs.jsonl"),
+        "short": read_jsonl(study.work / "short.jsonl"),
+    }
 
 
 def report(truth: Truth, record: dict[str, Any], out: Path) -> None:
     """Draws it from the ground truth and what is recorded of the ablations."""
-    found = analyse(truth, record["ablations"], record["equal_epochs"], record["settings"]["seed"])
+    found = analyse(
+        truth, record["ablations"], record["equal_epochs"], record["settings"]["seed"], short=record["short"]
+    )
     record = record | {"results": json.loads(json.dumps(found))}
     write_json(out / "records.json", record)
     ranking_report.write(truth, record, out)
@@ -182,6 +228,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--equal-epochs", metavar="NAME", help="then train five networks for as long as this one's supernet"
     )
+    parser.add_argument(
+        "--short",
+        metavar="NAME",
+        help=f"then train the first architectures for one epoch from this one, or from {SCRATCH}",
+    )
+    parser.add_argument("--architectures", type=int, default=60, help="with --short: how many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--work", type=Path, default=Path("runs/ranking"), help="checkpoints and what is done"
@@ -206,8 +258,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             read_truth(given.out / "ground_truth.json")[0], read_json(given.out / "records.json"), given.out
         )
         return
-    names = [*(given.only or ()), *([given.equal_epochs] if given.equal_epochs else ())]
-    wanted = chosen(names)
+    needed = [name for name in (given.equal_epochs, given.short) if name not in (None, SCRATCH)]
+    names = [*(given.only or ()), *needed]
+    wanted = {} if given.short == SCRATCH and not names else chosen(names)
     study = opened(given, Progress())
     settings = {"epochs": given.epochs, "seed": given.seed, "threads": torch.get_num_threads()}
     command = shlex.join(["python", *sys.argv]) if arguments is None else ""
@@ -219,12 +272,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     for name in wanted:
         run_ablation(study, name)
-        records, equal = collected(study)
-        report(study.truth, facts | {"ablations": records, "equal_epochs": equal}, given.out)
+        report(study.truth, facts | collected(study), given.out)
     if given.equal_epochs:
         equal_epochs(study, given.equal_epochs)
-        records, equal = collected(study)
-        report(study.truth, facts | {"ablations": records, "equal_epochs": equal}, given.out)
+    if given.short:
+        short_trainings(study, given.short, given.architectures)
+    report(study.truth, facts | collected(study), given.out)
     print(given.out / "report.md")
 
 

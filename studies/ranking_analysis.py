@@ -10,7 +10,7 @@ from ranking_ablations import DEFAULT
 from ranking_truth import BASELINES, Truth
 from sklearn.linear_model import RidgeCV
 
-from nassuite.search.ranking import correlation, rank, tau, tau_difference
+from nassuite.search.ranking import LEAST, correlation, rank, tau, tau_difference
 
 Array = NDArray[np.float64]
 ACCURACY = "accuracy"
@@ -28,9 +28,14 @@ TAU, OF_CEILING, OVER_MACS, BAND, GAP = 0.70, 0.90, 0.05, 0.40, 0.005
 
 
 def analyse(
-    truth: Truth, records: list[dict[str, Any]], equal: list[dict[str, Any]], seed: int
+    truth: Truth,
+    records: list[dict[str, Any]],
+    equal: list[dict[str, Any]],
+    seed: int,
+    *,
+    short: list[dict[str, Any]] | tuple[()] = (),
 ) -> dict[str, Any]:
-    """``records`` are the ablations, ``equal`` the networks trained for as many epochs as a supernet."""
+    """``records`` are the ablations, ``equal`` the networks trained for as many epochs as a supernet, ``short`` for one more."""
     scratch, macs = truth.scratch, truth.column("macs")
     digests = [arch.digest for arch in truth.archs]
     values = {
@@ -83,7 +88,7 @@ def analyse(
         ],
         "noise": noise, "spread": float(scratch.std()),
         "attainable": None if noise is None else attainable(noise, float(scratch.std())),
-        "ensemble": ensemble, "corrected": corrected(truth, values, best["name"] if best else None, seed),
+        "short": short_ranked(truth, records, short, seed), "ensemble": ensemble, "corrected": corrected(truth, values, best["name"] if best else None, seed),
         "chosen_elsewhere": chosen_elsewhere(list(values.values()), scratch, seed) if values else None,
         "aims": {f"{row['name']} | {row['reading']}": aims(row, equal) for row in rows},
     }  # fmt: skip
@@ -137,6 +142,35 @@ def standardised(values: Array) -> Array:
     """To mean 0 and standard deviation 1 over the first axis; what is constant becomes 0."""
     spread = values.std(0)
     return (values - values.mean(0)) / np.where(spread > 0, spread, 1)
+
+
+def short_ranked(
+    truth: Truth, records: list[dict[str, Any]], short: list[dict[str, Any]] | tuple[()], seed: int
+) -> list[dict[str, Any]]:
+    """How one epoch ranks the architectures that had it, from each start; beside their MACs and what they inherit."""
+    scores = {record["name"]: record["scores"] for record in records}
+    rows = []
+    for start in dict.fromkeys(entry["from"] for entry in short):
+        after = {entry["digest"]: entry for entry in short if entry["from"] == start}
+        places = [number for number, arch in enumerate(truth.archs) if arch.digest in after]
+        if len(places) < LEAST:
+            continue
+        digests = [truth.archs[place].digest for place in places]
+        scratch, macs = truth.scratch[places], truth.column("macs")[places]
+        trained = np.array([after[digest]["accuracy"] for digest in digests])
+        known = scores.get(start, {})
+        inherited = np.array([known[digest][ACCURACY] for digest in digests]) if known else None
+        found = correlation(trained, scratch, seed=seed)
+        rows.append(
+            {
+                "from": start, "n": len(places), "tau": [found.tau, found.tau_low, found.tau_high],
+                "over_macs": list(tau_difference(trained, macs, scratch, seed=seed)),
+                "inherited": None if inherited is None else tau(inherited, scratch),
+                "over_inherited": None if inherited is None else list(tau_difference(trained, inherited, scratch, seed=seed)),
+                "accuracy": float(trained.mean()), "cpu_seconds": float(np.median([after[d]["cpu_seconds"] for d in digests])),
+            }
+        )  # fmt: skip
+    return rows
 
 
 def described(truth: Truth) -> Array:

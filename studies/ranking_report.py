@@ -64,6 +64,7 @@ def _lines(truth: Truth, record: dict[str, Any]) -> Iterator[str]:
         yield ""
     yield from _rows(record)
     yield from _baselines(results)
+    yield from _short(results)
     yield from _together(results)
     yield from _equal_epochs(record)
     yield from _tried(record)
@@ -154,6 +155,29 @@ def _baselines(results: dict[str, Any]) -> Iterator[str]:
     yield from ["## Without a supernet", "", "| ranked by | τ | Spearman's ρ |", "|---|---|---|"]
     for row in results["baselines"]:
         yield f"| {row['name']} | {_interval(row['tau'])} | {_interval(row['rho'])} |"
+    yield ""
+
+
+def _short(results: dict[str, Any]) -> Iterator[str]:
+    if not results["short"]:
+        return
+    yield from ["## After one epoch of its own", ""]
+    yield (
+        "Each architecture trained alone for one epoch, from what it inherits or from scratch; on the same architectures τ of what they "
+        "inherit, as it is."
+    )
+    yield ""
+    yield "| from | n | processor s each | accuracy | τ | over MACs | τ of the inherited | over the inherited |"
+    yield "|---|---:|---:|---:|---|---|---:|---|"
+    for row in results["short"]:
+        inherited = ["", ""]
+        if row["inherited"] is not None:
+            inherited = [f"{row['inherited']:.3f}", _interval(row["over_inherited"], sign=True)]
+        cells = [
+            row["from"], str(row["n"]), f"{row['cpu_seconds']:.0f}", f"{row['accuracy']:.1%}", _interval(row["tau"]),
+            _interval(row["over_macs"], sign=True), *inherited,
+        ]  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
     yield ""
 
 

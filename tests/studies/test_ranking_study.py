@@ -105,6 +105,23 @@ def test_one_that_diverges_is_told_and_equal_epochs_are_compared(audited, here, 
     assert "from scratch at equal epochs" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_one_epoch_of_their_own_is_set_beside_what_they_inherit(audited, here, tmp_path, monkeypatch):
+    started = arguments(tmp_path, "--run", str(audited), "--architectures", "8")
+    study.main([*started, "--short", "scratch"])
+    study.main([*started, "--short", "within"])
+    record = read_json(tmp_path / "out" / "records.json")
+    assert [entry["name"] for entry in record["ablations"]] == ["within"]
+    from_scratch, further = record["results"]["short"]
+    assert (from_scratch["from"], further["from"]) == ("scratch", "within")
+    assert from_scratch["n"] == further["n"] == 8
+    assert from_scratch["inherited"] is None
+    assert further["inherited"] == pytest.approx(record["results"]["rows"][0]["tau"][0])
+    assert "After one epoch of its own" in (tmp_path / "out" / "report.md").read_text()
+    monkeypatch.setattr(study, "train_network", lambda *_, **__: pytest.fail("done twice"))
+    study.main([*started, "--short", "within"])
+    assert read_json(tmp_path / "out" / "records.json")["results"] == record["results"]
+
+
 def test_what_cannot_be_used_is_refused(tiny_run, audited, here, tmp_path):
     with pytest.raises(InputError, match="was not audited"):
         study.main(arguments(tmp_path, "--run", str(tiny_run.run)))
