@@ -13,6 +13,10 @@ from nassuite.spec import Arch
 from nassuite.train.sandwich import resize
 
 
+PIXELS_AT_ONCE = 2**18
+AT_ONCE = (4, 64)
+
+
 @torch.no_grad()
 def recalibrate(supernet: Supernet, arch: Arch, batches: Iterable[Tensor]) -> Statistics:
     """Running means and variances over ``batches`` of training images (N, C, H, W) in 0..1.
@@ -49,4 +53,17 @@ def batch_norm_statistics(network: nn.Module) -> dict[str, Tensor]:
 def predict(network: nn.Module, batches: Iterable[Tensor], resolution: int | None = None) -> Tensor:
     """Logits (N, num_classes) over all batches, in evaluation mode."""
     network.eval()
-    return torch.cat([network(resize(x, resolution) if resolution else x).float() for x in batches])
+    images = (resize(x, resolution) if resolution else x for x in batches)
+    return torch.cat([network(part).float() for x in images for part in x.split(images_at_once(x))])
+
+
+def images_at_once(x: Tensor) -> int:
+    """How many images (N, C, H, W) a network is best given at once: on a CPU as many as its caches have room for.
+
+    Given 512 of 32 pixels at once a network of ``tiny`` takes twice as long as with 64, given 64 of 224 pixels
+    MobileNetV2 three times as long as with 4.
+    """
+    if x.device.type != "cpu":
+        return len(x)
+    least, most = AT_ONCE
+    return min(max(PIXELS_AT_ONCE // (x.shape[-1] * x.shape[-2]), least), most)
