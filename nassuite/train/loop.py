@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nassuite.blocks.adder import scale_adder_gradients
 from nassuite.data import Augment, Split
 from nassuite.progress import SILENT, Progress
+from nassuite.train.at_once import TRAINED, parts, statistics_over
 from nassuite.train.ema import WeightAverage
 from nassuite.train.optimiser import Optimiser, OptimiserName, make_optimiser
 from nassuite.train.schedule import ScheduleName, learning_rate
@@ -95,6 +96,9 @@ def train(
     ``config.ema`` the module is evaluated with its averaged weights, and has them at the end. Raises FloatingPointError
     where the loss is no finite number.
 
+    On a CPU a batch of large images is taken in parts (``at_once``), each of which a batch norm normalises by its own
+    statistics (ghost batch normalisation, Hoffer et al. 2017, section 4).
+
     Each process of a ``team`` takes its share of every batch; the first alone reads and writes ``checkpoints`` and
     calls ``after_epoch``. A training goes on with as many processes as there are, whatever it began with.
     """
@@ -113,7 +117,7 @@ def train(
     for step, (images, labels) in zip(numbered, _stream(split, config, start, device, team), strict=False):
         optimiser.zero_grad()
         with _own_randomness(config.seed, step, device):
-            loss = backward(images, labels, step)
+            loss = _in_parts(module, backward, images, labels, step)
         loss = team.combine(
             module.parameters(), loss, weight=len(labels) / min(config.batch_size, len(split))
         )
@@ -136,6 +140,19 @@ def train(
     if average:
         module.load_state_dict(average.averages, strict=False)
     return log
+
+
+def _in_parts(module: nn.Module, backward: Backward, images: Tensor, labels: Tensor, step: int) -> float:
+    """The gradients of a batch, and its loss: means over parts, each normalised by its own statistics."""
+    rows = parts(images, TRAINED)
+    if len(rows) == 1:
+        return backward(images, labels, step)
+    with statistics_over(module, len(rows)):
+        losses = [backward(images[part], labels[part], step) for part in rows]
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            parameter.grad /= len(rows)
+    return sum(losses) / len(losses)
 
 
 def _entry(

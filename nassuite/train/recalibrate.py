@@ -10,11 +10,8 @@ from torch import Tensor, nn
 from nassuite.nn.network import Network
 from nassuite.nn.supernet import Statistics, Supernet
 from nassuite.spec import Arch
+from nassuite.train.at_once import EVALUATED, parts
 from nassuite.train.sandwich import resize
-
-
-PIXELS_AT_ONCE = 2**18
-AT_ONCE = (4, 64)
 
 
 @torch.no_grad()
@@ -54,16 +51,4 @@ def predict(network: nn.Module, batches: Iterable[Tensor], resolution: int | Non
     """Logits (N, num_classes) over all batches, in evaluation mode."""
     network.eval()
     images = (resize(x, resolution) if resolution else x for x in batches)
-    return torch.cat([network(part).float() for x in images for part in x.split(images_at_once(x))])
-
-
-def images_at_once(x: Tensor) -> int:
-    """How many images (N, C, H, W) a network is best given at once: on a CPU as many as its caches have room for.
-
-    Given 512 of 32 pixels at once a network of ``tiny`` takes twice as long as with 64, given 64 of 224 pixels
-    MobileNetV2 three times as long as with 4.
-    """
-    if x.device.type != "cpu":
-        return len(x)
-    least, most = AT_ONCE
-    return min(max(PIXELS_AT_ONCE // (x.shape[-1] * x.shape[-2]), least), most)
+    return torch.cat([network(x[part]).float() for x in images for part in parts(x, EVALUATED)])

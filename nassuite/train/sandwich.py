@@ -181,6 +181,10 @@ def sandwich_step(
         )
 
     def backward(images: Tensor, labels: Tensor, step: int) -> float:
+        # A batch may come in parts, whose gradients add up.
+        earlier = [(p, p.grad) for p in shared] if sandwich.mean_shared else []
+        for parameter, _ in earlier:
+            parameter.grad = None
         archs = draw_sandwich(supernet.space, random.Random(f"{config.seed}/{step}"), sandwich, within=within)
         soft_labels = None
         first = 0.0
@@ -195,10 +199,11 @@ def sandwich_step(
                 soft = soft_cross_entropy(logits, soft_labels)
                 loss = (1 - sandwich.soft_share) * hard_loss(logits, labels) + sandwich.soft_share * soft
             loss.backward()
-        if sandwich.mean_shared:
-            for parameter in shared:
-                if parameter.grad is not None:
-                    parameter.grad /= len(archs)
+        for parameter, before in earlier:
+            if parameter.grad is not None:
+                parameter.grad /= len(archs)
+            if before is not None:
+                parameter.grad = before if parameter.grad is None else before + parameter.grad
         return first
 
     return backward

@@ -11,7 +11,6 @@ from torch import nn
 from nassuite.nn.supernet import Supernet
 from nassuite.train.recalibrate import (
     batch_norm_statistics,
-    images_at_once,
     predict,
     recalibrate,
     recalibrated,
@@ -109,19 +108,3 @@ def test_predict_is_in_evaluation_mode_and_in_order():
     assert together.shape == (15, 5)
     assert not together.requires_grad
     assert torch.allclose(together, predict(network, [torch.cat(BATCHES)]), atol=1e-6)
-
-
-def test_on_a_cpu_large_images_are_predicted_a_few_at_once():
-    sizes = []
-
-    class Told(torch.nn.Module):
-        def forward(self, x):
-            sizes.append(len(x))
-            return x.mean((1, 2, 3), keepdim=True).flatten(1)
-
-    for side, expected in ((32, [64, 36]), (96, [28, 28, 28, 16]), (512, [4] * 25)):
-        sizes.clear()
-        images = torch.arange(100.0).view(100, 1, 1, 1).expand(100, 1, side, side)
-        assert predict(Told(), [images]).flatten().tolist() == list(range(100))
-        assert sizes == expected
-    assert images_at_once(torch.empty(512, 3, 224, 224, device="meta")) == 512
