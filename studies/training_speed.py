@@ -29,11 +29,16 @@ from nassuite.nn.supernet import Supernet
 from nassuite.progress import Progress
 from nassuite.space_file import load_space
 from nassuite.spec import Arch
+from nassuite.train.at_once import EVALUATED, TRAINED, parts
+from nassuite.train.loop import gradients_in_parts
 from nassuite.train.optimiser import MaskedSGD
+from nassuite.train.recalibrate import predict
 from nassuite.train.sandwich import draw_sandwich, resize
+from nassuite.zoo.create import create_model
 
 SEPARATE = "the same architectures as modules of their own"
 SUPERNET = "the supernet's step"
+PLAIN = "mobilenet_v2"
 DRAWS = 1000
 AIM = 1.05
 
@@ -118,6 +123,47 @@ def timed_rounds(given: argparse.Namespace, progress: Progress) -> dict[str, lis
     return seconds
 
 
+def parts_of_batches(given: argparse.Namespace, progress: Progress) -> list[dict[str, Any]]:
+    """PLAIN on whole batches and in the parts that training and evaluation take on a CPU, alternating."""
+    network = create_model(PLAIN, num_classes=10).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    labels = torch.arange(given.batch_size) % 10
+    rng, rows = random.Random(given.seed), []
+
+    def backward(images: Tensor, labels: Tensor, _step: int) -> float:
+        loss = F.cross_entropy(network(images), labels)
+        loss.backward()
+        return loss.item()
+
+    for size in given.sizes:
+        images = in_format(torch.rand(given.batch_size, 3, size, size), True)
+        ways: dict[tuple[str, str], Callable[[], object]] = {
+            ("training", "whole"): lambda: backward(images, labels, 0),  # noqa: B023
+            ("training", "parts"): lambda: gradients_in_parts(network, backward, images, labels, 0),  # noqa: B023
+            ("evaluation", "whole"): lambda: network(images),  # noqa: B023
+            ("evaluation", "parts"): lambda: predict(network, [images]),  # noqa: B023
+        }
+        seconds: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
+        for number in progress.track(range(given.part_rounds + 1), f"{size} pixels"):
+            for way in rng.sample(sorted(ways), len(ways)):
+                trains = way[0] == "training"
+                network.train(trains).zero_grad()
+                with torch.set_grad_enabled(trains):
+                    started = time.perf_counter()
+                    ways[way]()
+                    if number:  # in the first kernels are chosen, memory is taken
+                        seconds[way].append(time.perf_counter() - started)
+        for what, bounds in (("training", TRAINED), ("evaluation", EVALUATED)):
+            whole, in_parts = (np.array(seconds[what, how]) for how in ("whole", "parts"))
+            rows.append(
+                {
+                    "size": size, "what": what, "at_once": given.batch_size / len(parts(images, bounds)), "rounds": len(whole),
+                    "whole": given.batch_size / float(np.median(whole)), "parts": given.batch_size / float(np.median(in_parts)),
+                    "ratio": np.quantile(whole / in_parts, (0.25, 0.5, 0.75)).tolist(),
+                }
+            )  # fmt: skip
+    return rows
+
+
 def _wait(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
@@ -163,10 +209,27 @@ def markdown(record: dict[str, Any]) -> str:
     lines += [
         "", "Images are those of the batch; each is seen by every architecture of the step. A ratio under 1 says that "
         "the supernet's step, as it is, is the faster.", "",
-        "## How to repeat it", "", "```sh", record["command"], "```", "",
+        *_parts_lines(record), "## How to repeat it", "", "```sh", record["command"], "```", "",
         f"- nassuite at commit {record['environment'].get('commit')}",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _parts_lines(record: dict[str, Any]) -> list[str]:
+    if not record["parts"]:
+        return []
+    return [
+        "## Images at once", "",
+        f"{PLAIN}, batches of {record['settings']['batch_size']}, whole (before) and in the parts in which a CPU takes them (now). The "
+        "ratio of times is the median of rounds in which both alternate [quartiles].", "",
+        "| pixels | | images at once | whole, images/s | in parts, images/s | times as fast |",
+        "|---:|---|---:|---:|---:|---|",
+        *(
+            f"| {row['size']} | {row['what']} | {row['at_once']:.0f} | {row['whole']:.0f} | {row['parts']:.0f} | "
+            f"{row['ratio'][1]:.2f} [{row['ratio'][0]:.2f}, {row['ratio'][2]:.2f}] |"
+            for row in record["parts"]
+        ), "",
+    ]  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -177,13 +240,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument(
+        "--sizes", type=int, nargs="*", default=[32, 96, 224], help="of images in parts, in pixels"
+    )
+    parser.add_argument("--part-rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("reports/training_speed"))
     given = parser.parse_args(arguments)
     seconds = timed_rounds(given, Progress())
     rows = rows_of(seconds, given.batch_size, given.seed)
-    publish(given, arguments, markdown, threads=torch.get_num_threads(), rows=rows)
+    in_parts = parts_of_batches(given, Progress()) if given.device == "cpu" else []
+    publish(given, arguments, markdown, threads=torch.get_num_threads(), rows=rows, parts=in_parts)
 
 
 if __name__ == "__main__":

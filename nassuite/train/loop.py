@@ -117,7 +117,7 @@ def train(
     for step, (images, labels) in zip(numbered, _stream(split, config, start, device, team), strict=False):
         optimiser.zero_grad()
         with _own_randomness(config.seed, step, device):
-            loss = _in_parts(module, backward, images, labels, step)
+            loss = gradients_in_parts(module, backward, images, labels, step)
         loss = team.combine(
             module.parameters(), loss, weight=len(labels) / min(config.batch_size, len(split))
         )
@@ -142,7 +142,7 @@ def train(
     return log
 
 
-def _in_parts(module: nn.Module, backward: Backward, images: Tensor, labels: Tensor, step: int) -> float:
+def gradients_in_parts(module: nn.Module, backward: Backward, images: Tensor, labels: Tensor, step: int) -> float:
     """The gradients of a batch, and its loss: means over parts, each normalised by its own statistics."""
     rows = parts(images, TRAINED)
     if len(rows) == 1:

@@ -33,9 +33,13 @@ def test_ratios_are_paired_by_rounds():
 
 
 def test_the_study_writes_what_it_timed(tmp_path):
-    study.main(
-        ["--space", "micro", "--batch-size", "2", "--rounds", "1", "--size", "16", "--out", str(tmp_path)]
-    )
+    sizes = ["--size", "16", "--sizes", "32", "512"]
+    few = ["--batch-size", "2", "--rounds", "1", "--part-rounds", "1"]
+    study.main(["--space", "micro", *sizes, *few, "--out", str(tmp_path)])
+    in_parts = read_json(tmp_path / "records.json")["parts"]
+    assert [(row["size"], row["what"], row["at_once"]) for row in in_parts] == [
+        (size, what, 2) for size in (32, 512) for what in ("training", "evaluation")
+    ]
     rows = {row["name"]: row for row in read_json(tmp_path / "records.json")["rows"]}
     assert rows[study.SUPERNET]["ratio"] == pytest.approx(1)
     assert f"{rows[study.SEPARATE]['ratio']:.3f} times" in (tmp_path / "report.md").read_text()
