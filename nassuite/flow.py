@@ -103,7 +103,7 @@ class Flow:
     def recalibration_batches(self) -> list[Tensor]:
         count = min(RECALIBRATION_IMAGES, len(self.data.train) // 2)
         subset = self.data.train.subset(count, seed=self.settings.seed)
-        return [x for x, _ in subset.batches(256, device=self.device)]
+        return [x for x, _ in subset.batches(128, device=self.device)]
 
     @cached_property
     def search_val(self) -> Split:

@@ -142,7 +142,9 @@ def train(
     return log
 
 
-def gradients_in_parts(module: nn.Module, backward: Backward, images: Tensor, labels: Tensor, step: int) -> float:
+def gradients_in_parts(
+    module: nn.Module, backward: Backward, images: Tensor, labels: Tensor, step: int
+) -> float:
     """The gradients of a batch, and its loss: means over parts, each normalised by its own statistics."""
     rows = parts(images, TRAINED)
     if len(rows) == 1:

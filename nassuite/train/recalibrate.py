@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nassuite.nn.network import Network
 from nassuite.nn.supernet import Statistics, Supernet
 from nassuite.spec import Arch
-from nassuite.train.at_once import EVALUATED, parts
+from nassuite.train.at_once import EVALUATED, TRAINED, parts
 from nassuite.train.sandwich import resize
 
 
@@ -34,7 +34,9 @@ def recalibrated(supernet: Supernet, arch: Arch, batches: Iterable[Tensor]) -> N
             layer.reset_running_stats()
             layer.momentum = None  # a plain average over the batches
     for images in batches:
-        network(resize(images, arch.resolution))
+        x = resize(images, arch.resolution)
+        for part in parts(x, TRAINED):
+            network(x[part])
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 0.1
