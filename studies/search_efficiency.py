@@ -48,7 +48,7 @@ from nassuite.search.pareto import hypervolume, hypervolume_history, pareto_fron
 from nassuite.space import Space
 from nassuite.spec import Arch
 from nassuite.stages import accuracy_of
-from nassuite.train.at_once import EVALUATED, parts
+from nassuite.train.at_once import evaluated_at_once, parts
 from nassuite.train.recalibrate import recalibrated
 from nassuite.train.sandwich import resize
 
@@ -137,7 +137,7 @@ def evaluation_cost(flow: Flow, archs: list[Arch], progress: Progress) -> dict[s
     for arch in progress.track(archs, "timing evaluations"):
         network = recalibrated(flow.supernet, arch, flow.recalibration_batches[:1])
         resized = (resize(x, arch.resolution) for x in [*flow.recalibration_batches, *val])
-        ready = [x[part] for x in resized for part in parts(x, EVALUATED)]
+        ready = [x[part] for x in resized for part in parts(len(x), evaluated_at_once(network, x[:1]))]
 
         def passes() -> None:
             with torch.no_grad():

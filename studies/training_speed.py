@@ -29,7 +29,7 @@ from nassuite.nn.supernet import Supernet
 from nassuite.progress import Progress
 from nassuite.space_file import load_space
 from nassuite.spec import Arch
-from nassuite.train.at_once import EVALUATED, TRAINED, parts
+from nassuite.train.at_once import evaluated_at_once, parts, trained_at_once
 from nassuite.train.loop import gradients_in_parts
 from nassuite.train.optimiser import MaskedSGD
 from nassuite.train.recalibrate import predict
@@ -126,22 +126,14 @@ def timed_rounds(given: argparse.Namespace, progress: Progress) -> dict[str, lis
 def parts_of_batches(given: argparse.Namespace, progress: Progress) -> list[dict[str, Any]]:
     """PLAIN on whole batches and in the parts that training and evaluation take on a CPU, alternating."""
     network = create_model(PLAIN, num_classes=10).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    labels = torch.arange(given.batch_size) % 10
     rng, rows = random.Random(given.seed), []
-
-    def backward(images: Tensor, labels: Tensor, _step: int) -> float:
-        loss = F.cross_entropy(network(images), labels)
-        loss.backward()
-        return loss.item()
-
     for size in given.sizes:
         images = in_format(torch.rand(given.batch_size, 3, size, size), True)
-        ways: dict[tuple[str, str], Callable[[], object]] = {
-            ("training", "whole"): lambda: backward(images, labels, 0),  # noqa: B023
-            ("training", "parts"): lambda: gradients_in_parts(network, backward, images, labels, 0),  # noqa: B023
-            ("evaluation", "whole"): lambda: network(images),  # noqa: B023
-            ("evaluation", "parts"): lambda: predict(network, [images]),  # noqa: B023
+        together = {
+            "training": trained_at_once(network, images[:1]),
+            "evaluation": evaluated_at_once(network, images[:1]),
         }
+        ways = ways_of(network, images, together["training"])
         seconds: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
         for number in progress.track(range(given.part_rounds + 1), f"{size} pixels"):
             for way in rng.sample(sorted(ways), len(ways)):
@@ -152,16 +144,36 @@ def parts_of_batches(given: argparse.Namespace, progress: Progress) -> list[dict
                     ways[way]()
                     if number:  # in the first kernels are chosen, memory is taken
                         seconds[way].append(time.perf_counter() - started)
-        for what, bounds in (("training", TRAINED), ("evaluation", EVALUATED)):
+        for what, count in together.items():
             whole, in_parts = (np.array(seconds[what, how]) for how in ("whole", "parts"))
             rows.append(
                 {
-                    "size": size, "what": what, "at_once": given.batch_size / len(parts(images, bounds)), "rounds": len(whole),
-                    "whole": given.batch_size / float(np.median(whole)), "parts": given.batch_size / float(np.median(in_parts)),
+                    "size": size, "what": what, "at_once": given.batch_size / len(parts(given.batch_size, count)),
+                    "rounds": len(whole), "whole": given.batch_size / float(np.median(whole)),
+                    "parts": given.batch_size / float(np.median(in_parts)),
                     "ratio": np.quantile(whole / in_parts, (0.25, 0.5, 0.75)).tolist(),
                 }
             )  # fmt: skip
     return rows
+
+
+def ways_of(network: nn.Module, images: Tensor, together: int) -> dict[tuple[str, str], Callable[[], object]]:
+    """What is timed: of training the gradients alone, for the rest of a step is the same."""
+    labels = torch.arange(len(images)) % 10
+
+    def backward(images: Tensor, labels: Tensor, _step: int) -> float:
+        loss = F.cross_entropy(network(images), labels)
+        loss.backward()
+        return loss.item()
+
+    return {
+        ("training", "whole"): lambda: backward(images, labels, 0),
+        ("training", "parts"): lambda: gradients_in_parts(
+            network, backward, images, labels, step=0, together=together
+        ),
+        ("evaluation", "whole"): lambda: network(images),
+        ("evaluation", "parts"): lambda: predict(network, [images]),
+    }
 
 
 def _wait(device: str) -> None:

@@ -7,29 +7,63 @@ takes with 16 (``studies/training_speed.py``).
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nassuite.data.split import share_of
 
-PIXELS = 2**18
-EVALUATED = (4, 64)
-TRAINED = (16, 256)
+CACHED = 2**24
+"""Bytes that the largest activation of all images together may have, for what is measured to be fastest."""
+EVALUATED = (4, 512)
+TRAINED = (16, 2**20)
 """Fewest and most images at once. Of fewer than 16 a batch norm's own statistics would be too noisy to train with."""
 
 
-def parts(images: Tensor, bounds: tuple[int, int]) -> list[slice]:
-    """Rows of ``images`` (N, C, H, W) that go together: parts that differ by one at the most, and no fewer than needed.
+def evaluated_at_once(network: nn.Module, image: Tensor) -> int:
+    """Images like ``image`` (1, C, H, W) that ``network`` is best evaluated on at once."""
+    return _at_once(network, image, CACHED, EVALUATED)
 
-    On other devices than a CPU they all do.
-    """
-    count = len(images)
-    if images.device.type != "cpu":
-        return [slice(0, count)]
+
+def trained_at_once(network: nn.Module, image: Tensor) -> int:
+    """Likewise for training, where smaller parts gain less, for every layer reads and writes more than an activation."""
+    return _at_once(network, image, 4 * CACHED, TRAINED)
+
+
+def _at_once(network: nn.Module, image: Tensor, room: int, bounds: tuple[int, int]) -> int:
     least, most = bounds
-    together = min(max(PIXELS // (images.shape[-1] * images.shape[-2]), least), most)
+    if image.device.type != "cpu":
+        return 2**20
+    return min(max(room // largest_activation(network, image), least), most)
+
+
+@torch.no_grad()
+def largest_activation(network: nn.Module, image: Tensor) -> int:
+    """Bytes of the largest tensor that a layer of ``network`` gives for ``image`` (1, C, H, W)."""
+    found = [image.nbytes]
+
+    def seen(_layer: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            found.append(output.nbytes)
+
+    before = {layer: (layer.training, layer._forward_hooks) for layer in network.modules()}
+    try:
+        for layer in before:
+            # In place of others' hooks, who are told of what the network is asked, and not of this.
+            layer._forward_hooks = OrderedDict() if list(layer.children()) else OrderedDict({-1: seen})
+        network.eval()(image)
+    finally:
+        for layer, (mode, hooks) in before.items():
+            layer.training, layer._forward_hooks = mode, hooks
+    return max(found)
+
+
+def parts(count: int, together: int) -> list[slice]:
+    """Rows of a batch of ``count`` images, about ``together`` in a part; parts differ by one at the most."""
     number = max(1, round(count / together))
     return [share_of(count, (part, number)) for part in range(number)]
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from nassuite.blocks.learned_group_conv import condense, group_lasso, has_learned_groups
 from nassuite.data import Split
 from nassuite.progress import SILENT, Progress
+from nassuite.train.at_once import trained_at_once
 from nassuite.train.loop import Backward, Checkpoints, TrainConfig, total_steps, train
 from nassuite.train.mix import mix
 from nassuite.train.recalibrate import predict
@@ -97,7 +98,7 @@ def train_network(
     log = train(
         network, numbered, config, step,
         description=description, device=device, checkpoints=checkpoints, progress=progress,
-        after_epoch=evaluated,
+        after_epoch=evaluated, at_once=lambda image: trained_at_once(network, image.new_zeros(1, image.shape[1], resolution, resolution)),
     )  # fmt: skip
     network.eval()
     return log

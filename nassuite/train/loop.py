@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nassuite.blocks.adder import scale_adder_gradients
 from nassuite.data import Augment, Split
 from nassuite.progress import SILENT, Progress
-from nassuite.train.at_once import TRAINED, parts, statistics_over
+from nassuite.train.at_once import parts, statistics_over
 from nassuite.train.ema import WeightAverage
 from nassuite.train.optimiser import Optimiser, OptimiserName, make_optimiser
 from nassuite.train.schedule import ScheduleName, learning_rate
@@ -88,6 +88,7 @@ def train(
     progress: Progress = SILENT,
     after_epoch: Callable[[], dict[str, float]] | None = None,
     team: Team = ALONE,
+    at_once: Callable[[Tensor], int] | None = None,
 ) -> list[dict[str, float]]:
     """Trains ``module`` in place and returns the log, one entry an epoch.
 
@@ -96,8 +97,8 @@ def train(
     ``config.ema`` the module is evaluated with its averaged weights, and has them at the end. Raises FloatingPointError
     where the loss is no finite number.
 
-    On a CPU a batch of large images is taken in parts (``at_once``), each of which a batch norm normalises by its own
-    statistics (ghost batch normalisation, Hoffer et al. 2017, section 4).
+    ``at_once`` says how many images like one (1, C, H, W) go together: a larger batch is taken in parts, each of
+    which a batch norm normalises by its own statistics (ghost batch normalisation, Hoffer et al. 2017, section 4).
 
     Each process of a ``team`` takes its share of every batch; the first alone reads and writes ``checkpoints`` and
     calls ``after_epoch``. A training goes on with as many processes as there are, whatever it began with.
@@ -112,12 +113,13 @@ def train(
             tensors = _tensors(module, optimiser, average)
             checkpoints.save(Checkpoint(tensors, {"step": step, "log": log, "running": running}))
 
-    saved = time.monotonic()
+    saved, together = time.monotonic(), 0
     numbered = progress.track(range(start, steps), description, total=steps, done=start)
     for step, (images, labels) in zip(numbered, _stream(split, config, start, device, team), strict=False):
         optimiser.zero_grad()
         with _own_randomness(config.seed, step, device):
-            loss = gradients_in_parts(module, backward, images, labels, step)
+            together = together or (at_once(images[:1]) if at_once else len(images))
+            loss = gradients_in_parts(module, backward, images, labels, step=step, together=together)
         loss = team.combine(
             module.parameters(), loss, weight=len(labels) / min(config.batch_size, len(split))
         )
@@ -143,10 +145,10 @@ def train(
 
 
 def gradients_in_parts(
-    module: nn.Module, backward: Backward, images: Tensor, labels: Tensor, step: int
+    module: nn.Module, backward: Backward, images: Tensor, labels: Tensor, *, step: int, together: int
 ) -> float:
     """The gradients of a batch, and its loss: means over parts, each normalised by its own statistics."""
-    rows = parts(images, TRAINED)
+    rows = parts(len(images), together)
     if len(rows) == 1:
         return backward(images, labels, step)
     with statistics_over(module, len(rows)):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nassuite.nn.network import Network
 from nassuite.nn.supernet import Statistics, Supernet
 from nassuite.spec import Arch
-from nassuite.train.at_once import EVALUATED, TRAINED, parts
+from nassuite.train.at_once import evaluated_at_once, parts, trained_at_once
 from nassuite.train.sandwich import resize
 
 
@@ -33,9 +33,11 @@ def recalibrated(supernet: Supernet, arch: Arch, batches: Iterable[Tensor]) -> N
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_running_stats()
             layer.momentum = None  # a plain average over the batches
+    together = None
     for images in batches:
         x = resize(images, arch.resolution)
-        for part in parts(x, TRAINED):
+        together = together or trained_at_once(network, x[:1])
+        for part in parts(len(x), together):
             network(x[part])
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -52,5 +54,9 @@ def batch_norm_statistics(network: nn.Module) -> dict[str, Tensor]:
 def predict(network: nn.Module, batches: Iterable[Tensor], resolution: int | None = None) -> Tensor:
     """Logits (N, num_classes) over all batches, in evaluation mode."""
     network.eval()
-    images = (resize(x, resolution) if resolution else x for x in batches)
-    return torch.cat([network(x[part]).float() for x in images for part in parts(x, EVALUATED)])
+    logits, together = [], None
+    for images in batches:
+        x = resize(images, resolution) if resolution else images
+        together = together or evaluated_at_once(network, x[:1])
+        logits += [network(x[part]).float() for part in parts(len(x), together)]
+    return torch.cat(logits)

@@ -21,6 +21,7 @@ from nassuite.nn.supernet import Supernet
 from nassuite.progress import SILENT, Progress
 from nassuite.space import UNORDERED, Genes, Space, Value
 from nassuite.spec import Arch
+from nassuite.train.at_once import trained_at_once
 from nassuite.train.loop import Backward, Checkpoints, TrainConfig, train
 from nassuite.train.team import ALONE, Team
 
@@ -157,9 +158,15 @@ def train_supernet(
     step = sandwich_step(
         supernet, config, sandwich=sandwich, within=within, device=device, class_weights=class_weights
     )
+
+    def at_once(image: Tensor) -> int:
+        largest = supernet.space.extreme("largest")
+        size = largest.resolution
+        return trained_at_once(supernet.extract(largest), image.new_zeros(1, image.shape[1], size, size))
+
     return train(
         supernet, split, config, step, description="supernet", device=device, checkpoints=checkpoints,
-        progress=progress, after_epoch=after_epoch, team=team,
+        progress=progress, after_epoch=after_epoch, team=team, at_once=at_once,
     )  # fmt: skip
 
 
