@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 Activation = Literal["relu", "relu6", "hard_swish", "silu", "gelu"]
@@ -118,7 +119,7 @@ class Arch:
     def depths(self) -> tuple[int, ...]:
         return tuple(len(stage) for stage in self.stages)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits, the same on every machine and in every version of Python."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
