@@ -58,7 +58,7 @@ OURS, BASE = "guided", "nsga2"
 SAMPLERS = (OURS, BASE, "tpe", "gp", "random")
 VAL_IMAGES = 1000
 TIMED = 30
-ASKS = 4
+ASKS = 2
 """Proposals for each evaluation, after which a sampler that goes on repeating itself has what it has."""
 
 
