@@ -233,7 +233,8 @@ def _parts_lines(record: dict[str, Any]) -> list[str]:
     return [
         "## Images at once", "",
         f"{PLAIN}, batches of {record['settings']['batch_size']}, whole (before) and in the parts in which a CPU takes them (now). The "
-        "ratio of times is the median of rounds in which both alternate [quartiles].", "",
+        "ratio of times is the median of rounds in which both alternate [quartiles]. Evaluation in parts begins with a pass of one image, "
+        "which finds out how many go together: much of so few, and little of a whole validation set.", "",
         "| pixels | | images at once | whole, images/s | in parts, images/s | times as fast |",
         "|---:|---|---:|---:|---:|---|",
         *(
