@@ -17,7 +17,7 @@ from nassuite.errors import InputError
 from nassuite.progress import SILENT, Progress
 from nassuite.search import claims
 from nassuite.search.parameters import suggest, to_params
-from nassuite.search.samplers import SamplerFactory, guided_sampler, make_sampler
+from nassuite.search.samplers import SamplerFactory, guided_sampler, make_sampler, sampler_factory
 from nassuite.space import Genes, Space
 from nassuite.spec import Arch
 
@@ -265,7 +265,7 @@ def _in_state(trials: Sequence[optuna.trial.FrozenTrial], state: str) -> list[op
 def _sampler_factory(space: Space, objective: Objective, config: SearchConfig) -> SamplerFactory:
     """Seed of a trial to its sampler. The guided one has no random state to lose, and keeps its plan."""
     if config.sampler != "guided":
-        return lambda seed: make_sampler(config.sampler, seed)
+        return sampler_factory(config.sampler)
     guided = guided_sampler(
         space, objective.latency_ms, budgets_ms=config.budgets_ms, seed=config.seed,
         within=lambda arch: all(over <= 0 for over in objective.excess(arch).values()), cost=objective.cost,

@@ -54,6 +54,8 @@ SAMPLERS: dict[str, SamplerFactory] = {
     "gp": _gp,
     "random": _random,
 }
+RELATIVE = ("nsga2", "gp")
+"""Those that look at the parameters of all trials together."""
 
 
 def guided_sampler(
@@ -94,3 +96,15 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     if name not in SAMPLERS:
         raise InputError(f"unknown sampler {name!r}: expected one of {', '.join(SAMPLERS)}")
     return SAMPLERS[name](seed)
+
+
+def sampler_factory(name: str) -> SamplerFactory:
+    """For samplers of one study, a fresh one for each trial."""
+    if name not in RELATIVE:
+        return lambda seed: make_sampler(name, seed)
+    from optuna.search_space import IntersectionSearchSpace
+
+    from nassuite.search.read_once import ReadOnce
+
+    common = IntersectionSearchSpace()
+    return lambda seed: ReadOnce(make_sampler(name, seed), common)
