@@ -77,7 +77,7 @@ class GuidedSampler(optuna.samplers.BaseSampler):
     """
 
     def __init__(
-        self, *, seed: int = 0, startup: int = 24, batch: int = 8, hints: Hints | None = None
+        self, *, seed: int = 0, startup: int = 24, batch: int = 4, hints: Hints | None = None
     ) -> None:
         if startup < 2 or batch < 1:
             raise ValueError(f"startup {startup} and batch {batch}: expected at least 2 and 1")
@@ -125,7 +125,7 @@ class GuidedSampler(optuna.samplers.BaseSampler):
         if len(trials) < self._startup or len(problem.points) < 2:
             chosen = problem.spread(self._batch, rng)
         else:
-            chosen = problem.promising(self._batch, rng)
+            chosen = problem.promising(self._batch, rng, number // self._batch)
         return [*chosen, *(draw(space, rng) for _ in range(self._batch - len(chosen)))]
 
 
@@ -190,8 +190,8 @@ class _Problem:
             chosen.append(pool[nearest])
         return chosen
 
-    def promising(self, count: int, rng: np.random.Generator) -> list[Params]:
-        """The batch of the greatest expected gain."""
+    def promising(self, count: int, rng: np.random.Generator, batch: int = 0) -> list[Params]:
+        """The points of the greatest expected gain; ``batch`` is how many were chosen before."""
         features = self.described(self.points)
         models = {
             k: fit_surrogate(features, self.costs[:, k])
@@ -203,7 +203,7 @@ class _Problem:
         for k, model in models.items():
             believed[:, k] = model(features)[0]
         found = self._evolved(believed, models, self._constraint_models(), rng)
-        return self._chosen(found, believed, count) if found.points else []
+        return self._chosen(found, believed, count, batch) if found.points else []
 
     def _constraint_models(self) -> list[Surrogate]:
         names = sorted({name for t in self.constrained for name in t.constraints})
@@ -271,17 +271,17 @@ class _Problem:
             keep &= model(features)[0] <= 0
         return _Candidates(list(itertools.compress(points, keep)), mean[keep], deviation[keep])
 
-    def _chosen(self, found: _Candidates, costs: Array, count: int) -> list[Params]:
+    def _chosen(self, found: _Candidates, costs: Array, count: int, batch: int) -> list[Params]:
         """Greedily, beyond the ``costs`` (n, k) that there are."""
         free = np.ones(len(found.points), dtype=bool)
         every = np.vstack([costs, found.mean])
         reference = every.max(0) + np.maximum(CORNER * np.ptp(every, axis=0), 1e-9)
         chosen: list[Params] = []
-        # Half of a batch goes to the budgets, in turns; what follows is spread along the front.
-        budgets = self.hints.budgets
+        # Half of a batch goes to the budgets, which take turns from batch to batch; what follows is spread along the front.
+        budgets, half = self.hints.budgets, max(count // 2, 1)
         for turn in range(min(count, len(found.points))):
-            if budgets and turn < max(count // 2, 1):
-                gains = self._gain_under(budgets[turn % len(budgets)], found, costs)
+            if budgets and turn < half:
+                gains = self._gain_under(budgets[(batch * half + turn) % len(budgets)], found, costs)
             else:
                 volume = partial(
                     hypervolume_gains, evaluated=costs, reference=reference, maximise=(False,) * self.count

@@ -1,5 +1,7 @@
 """The guided sampler on studies of Optuna's own kind: what it proposes, and that it goes on as it would have."""
 
+from dataclasses import replace
+
 import numpy as np
 import optuna
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from toy import LIMIT_MS, TOY, accuracy, latency_ms
 
+from nassuite.search import guided
 from nassuite.search.guided import GuidedSampler, Hints
 from nassuite.search.moves import cross, draw, mutate, numbers
 from nassuite.search.parameters import from_params, suggest, to_params
@@ -168,6 +171,20 @@ def test_every_budget_has_its_share(toy_study):
     assert max(t.values[0] for t in under) > best_before
 
 
+def test_more_budgets_than_a_batch_has_room_for_take_turns(monkeypatch):
+    asked, real = [], guided._Problem._gain_under
+
+    def noted(problem, budget, *rest):
+        asked.append(budget)
+        return real(problem, budget, *rest)
+
+    monkeypatch.setattr(guided._Problem, "_gain_under", noted)
+    budgets = (LIMIT_MS / 3, LIMIT_MS / 2, LIMIT_MS)
+    sampler = GuidedSampler(seed=0, startup=4, batch=4, hints=replace(hints(), budgets=budgets))
+    study_of(sampler, ("maximize", "minimize")).optimize(two_objectives, n_trials=16)
+    assert sorted(asked) == sorted(budgets * 2)
+
+
 def test_three_objectives_are_spread_along_their_front():
     """Squared distances to three corners: of the front is what lies in the triangle between them."""
     corners = np.eye(3)
@@ -191,7 +208,7 @@ def test_three_objectives_are_spread_along_their_front():
 
 
 def test_what_it_cannot_do_is_refused():
-    with pytest.raises(ValueError, match="startup 1 and batch 8"):
+    with pytest.raises(ValueError, match="startup 1 and batch 4"):
         GuidedSampler(startup=1)
     study = study_of(GuidedSampler(), ("minimize",) * 4)
     with pytest.raises(ValueError, match="4 objectives"):
