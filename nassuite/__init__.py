@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nassuite.prune_api import PrunedModel as PrunedModel
     from nassuite.prune_api import prune as prune
     from nassuite.quantizing import quantize as quantize
+    from nassuite.search.guided import GuidedSampler as GuidedSampler
+    from nassuite.search.guided import Hints as Hints
     from nassuite.settings import Settings as Settings
     from nassuite.space_file import load_space as load_space
     from nassuite.spec import Arch as Arch
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "Arch": "nassuite.spec",
+    "GuidedSampler": "nassuite.search.guided",
+    "Hints": "nassuite.search.guided",
     "InputError": "nassuite.errors",
     "PrunedModel": "nassuite.prune_api",
     "Settings": "nassuite.settings",
@@ -40,8 +44,8 @@ _PUBLIC = {
 """Each name's module, with ``:name`` where it is called otherwise there."""
 
 __all__ = [
-    "Arch", "InputError", "PrunedModel", "Settings", "build", "distill", "export", "load", "load_space", "prune",
-    "quantize", "search",
+    "Arch", "GuidedSampler", "Hints", "InputError", "PrunedModel", "Settings", "build", "distill", "export", "load",
+    "load_space", "prune", "quantize", "search",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

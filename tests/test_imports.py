@@ -143,10 +143,3 @@ def test_the_command_line_starts_without_the_heavy_packages():
 def test_what_reads_records_does_without_torch():
     modules = ", ".join(f"nassuite.{name}" for name in WITHOUT_TORCH)
     assert "torch" not in loaded_by(f"import {modules}")
-
-
-def test_public_names():
-    for name in nassuite.__all__:
-        assert getattr(nassuite, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        nassuite.nothing  # noqa: B018
