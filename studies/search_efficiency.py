@@ -232,7 +232,8 @@ def analyse(table: dict[str, tuple[float, float]], rows: list[dict[str, Any]]) -
                 [h[count - 1] for h in of_seed.values()], [0.25, 0.5, 0.75]
             ).tolist()
         reached = [int(np.argmax(h >= goal)) + 1 if (h >= goal).any() else None for h in of_seed.values()]
-        entry["needed"] = float(np.median([n if n is not None else np.inf for n in reached]))
+        needed = float(np.median([n if n is not None else np.inf for n in reached]))
+        entry["needed"] = needed if np.isfinite(needed) else None
         entry["evaluated"] = float(np.median([len(r["order"]) for r in rows if r["sampler"] == sampler]))
         entry["cpu_seconds"] = float(np.median([r["cpu_seconds"] for r in rows if r["sampler"] == sampler]))
         if sampler != OURS:
@@ -286,7 +287,7 @@ def report(found: dict[str, Any], out: Path, command: str) -> None:
         for count in COUNTS:
             low, middle, high = entry[f"at_{count}"]
             cells.append(f"{middle:.3f} [{low:.3f}, {high:.3f}]")
-        cells.append("never" if entry["needed"] == float("inf") else f"{entry['needed']:.0f}")
+        cells.append("never" if entry["needed"] is None else f"{entry['needed']:.0f}")
         cells.append(f"{entry['evaluated']:.0f}")
         cells.append(f"{entry['cpu_seconds']:.0f}")
         cells += [f"{entry[f'p_{count}']:.2g}" if f"p_{count}" in entry else "" for count in COUNTS]

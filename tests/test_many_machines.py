@@ -181,8 +181,7 @@ def test_torchrun_trains_the_supernet_that_a_search_goes_on_with(folder, tmp_pat
     refused = torchrun(*flags, "--epochs=2", "--out", str(run))
     assert refused.returncode != 0
     lines = [line for line in refused.stderr.splitlines() if line.startswith("nassuite: ")]
-    go_on = f"go on with nassuite search --resume {run}, or give another folder"
-    assert lines == [f"nassuite: --out {run} is a search: {go_on}"]
+    assert lines == [f"nassuite: --out {run} is a finished search: give another folder"]
     assert not Path(tmp_path / "other").exists()
     refused = torchrun(*flags, "--batch-size=3", "--epochs=1", "--out", str(tmp_path / "other"))
     assert "--batch-size 3 for 2 processes leaves some of them less than 2 images" in refused.stderr

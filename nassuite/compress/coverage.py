@@ -101,7 +101,7 @@ def _kind(reason: str) -> str:
     return (
         f"not exact: with the cut {stopped[1]} does not run"
         if stopped
-        else reason.partition(" finds a relative")[0]
+        else re.sub(" finds a relative.*|(?<= a layer's length): .*", "", reason)
     )
 
 

@@ -106,11 +106,8 @@ class EndlessGroupError(Exception):
         self.met = tuple(met)
 
 
-class UnevenError(Exception):
-    """Of a group of which no channels can go so that its grouped convolutions stay even."""
-
-    def __init__(self) -> None:
-        super().__init__("no cut leaves the groups of its convolutions of equal width")
+class UncuttableError(Exception):
+    """Of a group of which no channels can go, and why."""
 
 
 @contextmanager
@@ -193,7 +190,7 @@ def find_groups(model: nn.Module, example: Tensor) -> tuple[list[Group], dict[st
             failed |= dict.fromkeys(roots, str(error))
             seen.update(roots)
             continue
-        except UnevenError as error:
+        except UncuttableError as error:
             failed[name] = str(error)
             continue
         except Exception as error:  # whatever torch-pruning stumbles over, this layer is not for it
@@ -241,10 +238,14 @@ def _read_group(graph: tp.DependencyGraph, layer: nn.Module, names: dict[nn.Modu
             sets = tied(module, graph.get_out_channels(module))
             shuffles.append([[root_of[place] for place in together if place in root_of] for together in sets])
             continue
+        if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
+            channels = module.out_channels if is_out else module.in_channels
+            # As in ECA: a cut would pass the gate wherever it happens to miss the few channels that there are.
+            if max(item.idxs) >= channels:
+                raise UncuttableError(f"its channels lie along a layer's length: {names[module]}")
         member = Member(names[module], "out" if is_out else "in", tuple(item.idxs), tuple(item.root_idxs))
         members.append(member)
         if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)) and not is_depthwise(module):
-            channels = module.out_channels if is_out else module.in_channels
             divided.append(_Divided(module.groups, channels, member))
         elif isinstance(module, nn.GroupNorm):
             divided.append(_Divided(module.num_groups, module.num_channels, member))
@@ -268,7 +269,7 @@ class _Divided:
 
 
 def _units(width: int, divided: Sequence[_Divided], shuffles: Sequence[Sequence[Sequence[int]]]) -> Units:
-    """Raises UnevenError where there are none."""
+    """Raises UncuttableError where there are none."""
     parts = math.lcm(*(layer.parts for layer in divided))
     units: Units = ()
     if shuffles:
@@ -276,7 +277,7 @@ def _units(width: int, divided: Sequence[_Divided], shuffles: Sequence[Sequence[
     elif width % parts == 0:
         units = even_units(width, parts)
     if not units:
-        raise UnevenError
+        raise UncuttableError("no cut leaves the groups of its convolutions of equal width")
     return units
 
 

@@ -1,7 +1,8 @@
+import pytest
 import torch
 from torch import Tensor, nn
 
-from nassuite.blocks.attention import ShuffleAttention
+from nassuite.blocks.attention import EfficientChannelAttention, ShuffleAttention
 from nassuite.compress.surgery import cut, find_groups
 
 
@@ -72,3 +73,14 @@ def test_channels_that_are_shuffled_round_a_residual_are_left_and_the_others_fou
     round_and_round = {name for name, reason in failed.items() if "permuted round a residual" in reason}
     assert round_and_round == {"stem", "branch"}
     assert {group.root for group in groups} == {"last", "classifier"}
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_channels_along_a_convolutions_length_are_left_alone(kernel_size):
+    class Gated(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Conv2d(1, 16, 3), EfficientChannelAttention(kernel_size), nn.Conv2d(16, 4, 1))
+
+    groups, failed = find_groups(Gated(), example())
+    assert [group.root for group in groups] == ["1.conv", "2"]
+    assert failed == {"0": "its channels lie along a layer's length: 1.conv"}
