@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from toy import LIMIT_MS, TOY, accuracy, latency_ms
 
 from nassuite.search import guided
-from nassuite.search.guided import GuidedSampler, Hints
+from nassuite.search.guided import GuidedSampler, Hints, _Candidates, _expected
 from nassuite.search.moves import cross, draw, mutate, numbers
 from nassuite.search.parameters import from_params, suggest, to_params
 from nassuite.search.pareto import hypervolume_gains
@@ -225,3 +226,15 @@ def test_genes_and_parameters_are_the_same_thing(seed):
 
     genes = TOY.encode(TOY.sample(random.Random(seed)))
     assert from_params(TOY, to_params(TOY, genes)) == genes
+
+
+def test_gains_of_the_tails_count_and_keep_their_order():
+    places = np.arange(0.0, 4.5, 0.5)
+    found = _Candidates(
+        [{}] * len(places), np.stack([places, places], 1), np.stack([places * 0 + 1, places * 0], 1)
+    )
+    gains = _expected(found, lambda points: np.clip(-points[:, 0], 0, None))
+    exact = scipy.stats.norm.pdf(places) - places * scipy.stats.norm.sf(places)
+    assert (np.diff(gains) < 0).all()
+    assert gains[-1] > 0
+    assert gains[:4] == pytest.approx(exact[:4], rel=0.1)
