@@ -119,3 +119,12 @@ def test_the_networks_of_the_readme_are_made():
     exec(program, made)
     assert made["network"].eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
     assert len(made["backbone"](torch.zeros(2, 3, 64, 64))) == 3
+
+
+def test_the_study_of_the_documentation_runs_and_keeps_its_budgets():
+    (program,) = blocks("python", (ROOT / "docs/explained/search.md").read_text())
+    ran: dict[str, Any] = {}
+    exec(program, ran)
+    costs = [trial.values[1] for trial in ran["study"].trials]
+    assert max(costs[4:]) <= 0.6, "the first plan knows of no parameters yet"
+    assert len(costs) == 40
