@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import tempfile
 import tomllib
@@ -18,6 +19,7 @@ from typing import Any
 from nassuite.errors import InputError
 
 SCHEMA_VERSION = 1
+_INNERMOST = re.compile(r"[\[{]\n[^\[\]{}]*\n *[\]}]")
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -54,8 +56,16 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """As ``write_bytes``. Raises ValueError for what JSON has no number for: NaN and infinity."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    """As ``write_bytes``, the innermost lists and objects each on a line.
+
+    Raises ValueError for what JSON has no number for: NaN and infinity.
+    """
+    spread = json.dumps(value, indent=1, allow_nan=False)
+    write_text(path, _INNERMOST.sub(_on_one_line, spread) + "\n")
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return re.sub(r"\n *", "", re.sub(r",\n *", ", ", found[0]))
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import ranking_report
 import torch
+from publishing import rounded
 from ranking_ablations import ABLATIONS, DEFAULT, Ablation, chosen
 from ranking_analysis import analyse
 from ranking_supernet import Study, folder_of, macs_a_step, scores_of, supernet_of
@@ -189,7 +190,7 @@ def report(truth: Truth, record: dict[str, Any], out: Path) -> None:
     found = analyse(
         truth, record["ablations"], record["equal_epochs"], record["settings"]["seed"], short=record["short"]
     )
-    record = record | {"results": json.loads(json.dumps(found))}
+    record = record | {"results": rounded(json.loads(json.dumps(found)))}
     write_json(out / "records.json", record)
     ranking_report.write(truth, record, out)
 

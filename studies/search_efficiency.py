@@ -27,6 +27,7 @@ import numpy as np
 import optuna
 import torch
 from matplotlib.figure import Figure
+from publishing import rounded
 from scipy.stats import wilcoxon
 
 from nassuite.data import Split
@@ -364,7 +365,7 @@ def main() -> None:
     report(found, arguments.out, command)
     write_json(
         arguments.out / "records.json",
-        {"command": command, "environment": environment(), **found, "table": list(_compact(table))},
+        rounded({"command": command, "environment": environment(), **found, "table": list(_compact(table))}),
     )
     print(arguments.out / "report.md")
 
