@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -393,7 +394,6 @@ def test_traps_are_left_alone_with_a_reason_and_the_rest_is_pruned(middle, left_
     assert set(free) <= cut
     for layer in left_alone:
         assert layer not in cut
-    assert any("not exact" in reason or "cannot trace" in reason for reason in reasons.values()) == bool(
-        left_alone
-    )
+    trapped = re.compile("not exact|torch-pruning cannot trace|its channels lie along a layer's length")
+    assert any(trapped.match(reason) for reason in reasons.values()) == bool(left_alone)
     assert pruned(example()).shape == (4, 10)
