@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from nassuite.errors import InputError
@@ -11,9 +12,12 @@ from nassuite.space import Space
 from nassuite.spec import Arch
 
 if TYPE_CHECKING:
+    import numpy as np
     import optuna
+    from numpy.typing import NDArray
 
 POPULATION = 24
+KEPT = 4096
 SamplerFactory = Callable[[int], "optuna.samplers.BaseSampler"]
 
 
@@ -72,8 +76,17 @@ def guided_sampler(
     from nassuite.search.describe import describe_arch
     from nassuite.search.guided import GuidedSampler, Hints
 
+    # Every point is asked for several times: what it is, what it costs, and all that were evaluated again for every plan.
+    @lru_cache(maxsize=KEPT)
+    def decoded(params: tuple[tuple[str, Any], ...]) -> Arch:
+        return space.decode(from_params(space, dict(params)))
+
+    @lru_cache(maxsize=KEPT)
+    def described(arch: Arch) -> NDArray[np.float64]:
+        return describe_arch(arch, space)
+
     def arch(params: dict[str, Any]) -> Arch:
-        return space.decode(from_params(space, params))
+        return decoded(tuple(params.items()))
 
     def asked(figure: Callable[[Arch], float]) -> Callable[[dict[str, Any]], float]:
         return lambda params: figure(arch(params))
@@ -83,8 +96,8 @@ def guided_sampler(
         seed=seed,
         startup=POPULATION,
         hints=Hints(
-            describe=lambda params: describe_arch(arch(params), space),
-            identity=lambda params: arch(params).digest,
+            describe=lambda params: described(arch(params)),
+            identity=arch,
             exact={number: asked(figure) for number, figure in enumerate(figures, start=1)},
             budgets=tuple(sorted(budgets_ms)),
             within=lambda params: within(arch(params)),
