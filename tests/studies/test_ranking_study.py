@@ -88,6 +88,7 @@ def test_from_an_audit_to_the_report(audited, here, tmp_path, monkeypatch):
         study.main(arguments(tmp_path, "--data", "digits"))
 
 
+@pytest.mark.slow
 def test_one_that_diverges_is_told_and_equal_epochs_are_compared(audited, here, tmp_path, monkeypatch):
     monkeypatch.setitem(study.ABLATIONS, "within, lr 0.2", Ablation("too much", within=True, lr=1e30))
     study.main(arguments(tmp_path, "--run", str(audited), "--only", "within, lr 0.2", "recalibrated on 256"))
@@ -105,6 +106,7 @@ def test_one_that_diverges_is_told_and_equal_epochs_are_compared(audited, here, 
     assert "from scratch at equal epochs" in (tmp_path / "out" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_one_epoch_of_their_own_is_set_beside_what_they_inherit(audited, here, tmp_path, monkeypatch):
     started = arguments(tmp_path, "--run", str(audited), "--architectures", "8")
     study.main([*started, "--short", "scratch"])

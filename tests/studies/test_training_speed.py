@@ -32,6 +32,7 @@ def test_ratios_are_paired_by_rounds():
     assert other["ratio"] == 0.5
 
 
+@pytest.mark.slow
 def test_the_study_writes_what_it_timed(tmp_path):
     sizes = ["--size", "16", "--sizes", "32", "512"]
     few = ["--batch-size", "2", "--rounds", "1", "--part-rounds", "1"]
